@@ -1,0 +1,1 @@
+"""Reports people look at, drawn from a run record; needs no framework."""

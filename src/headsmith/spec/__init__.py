@@ -1,0 +1,1 @@
+"""What the wings agree on, in NumPy and the standard library alone."""

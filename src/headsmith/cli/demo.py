@@ -57,14 +57,16 @@ def command(flops: float, out: Path, output: Output) -> None:
     folder = _model_folder()
     with output.working("Opening the model"):
         from headsmith.cli.demo_text import sentences
-        from headsmith.cli.job import Job, run, shown_path, write
+        from headsmith.cli.job import Job, run, shown_path, within, write
         from headsmith.cli.loading import choose_objective, open_model, sentence_files
         from headsmith.pruning.data import tokenize
 
         name = str(folder)
         model, tokenizer = open_model(name, "cpu")
         objective = choose_objective(model, name)
-        data = tokenize(sentences(), tokenizer, max_length=64, held_out=256, limit=1536)
+        data = tokenize(
+            sentences(), tokenizer, max_length=within(model, 64), held_out=256, limit=1536
+        )
     output.note(
         f"Pruning {_MODEL} to {flops:.0%} of its encoder's FLOPs on "
         f"{data.tokens:,} tokens of the Python language reference."

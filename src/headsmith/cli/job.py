@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headsmith.pruning.objective import Objective
     from headsmith.pruning.pipeline import Progress, Pruned
 
-__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "predicted", "run", "write"]
+__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "predicted", "run", "within", "write"]
 
 PLAN_FILE = "headsmith-plan.json"
 REPORT_FILE = "report.html"
@@ -62,6 +62,13 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def within(model: nn.Module, length: int) -> int:
+    """`length`, or the tokens the model has positions for if they are fewer."""
+    from headsmith.pruning.latency import longest_input
+
+    return min(length, longest_input(model) or length)
+
+
 def run(
     job: Job, model: nn.Module, data: Batches, objective: Objective, progress: Progress
 ) -> tuple[Pruned, RunRecord]:
@@ -76,7 +83,7 @@ def run(
     """
     from headsmith.pruning.compare import compare
     from headsmith.pruning.families import describe
-    from headsmith.pruning.latency import longest_input, measure
+    from headsmith.pruning.latency import measure
     from headsmith.pruning.pipeline import carry_out, prune
 
     shapes = describe(model).shapes
@@ -103,18 +110,17 @@ def run(
         objective,
         step=lambda done, total: progress("quality", done, total),
     )
-    longest = longest_input(model)
     latency = []
     for batch, length in job.shapes:
-        length = min(length, longest or length)
+        fitting = within(model, length)
         found = measure(
             {"before": pruned.dense, "after": model},
             batch=batch,
-            length=length,
+            length=fitting,
             max_seconds=_SECONDS_A_SHAPE,
             progress=lambda _, done, total: progress("latency", done, total),
         )
-        latency.append(LatencyRun(batch, length, found["before"], found["after"]))
+        latency.append(LatencyRun(batch, fitting, found["before"], found["after"]))
     after = _totals(model, describe(model).shapes, job.length)
     return pruned, _record(job, pruned, data, objective, quality, latency, before, after)
 

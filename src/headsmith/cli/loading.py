@@ -118,14 +118,20 @@ def open_tokenizer(name: str) -> Any:
     _refuse_no_folder(name)
     transformers = require("transformers", "pruning")
     quiet_libraries()
+    expected = "Expected tokenizer.json or a vocabulary beside the weights."
     try:
-        return transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"No tokenizer can be opened at {name!r} ({reason}). "
-            "Expected tokenizer.json or a vocabulary beside the weights."
+            f"No tokenizer can be opened at {name!r} ({reason}). {expected}"
         ) from error
+    # Without its files Transformers 5 makes one of special tokens alone: all words unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise CheckpointError(
+            f"No tokenizer can be opened at {name!r} (its vocabulary is empty). {expected}"
+        )
+    return tokenizer
 
 
 def fit_length(model: nn.Module, length: int) -> int:

@@ -139,6 +139,7 @@ class Output:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[what]}", style="dim"),
             console=console,
+            redirect_stdout=False,  # a result stays on stdout even while bars move
         )
         tasks: dict[str, Any] = {}
 
@@ -148,6 +149,8 @@ class Output:
                 tasks[stage] = bars.add_task(title, total=total, what="left")
             what = "" if done >= total else "left"
             bars.update(tasks[stage], completed=done, total=total, what=what)
+            if done >= total:
+                del tasks[stage]  # the same stage once more, of another model, is another bar
 
         with bars:
             yield report

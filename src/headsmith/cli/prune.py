@@ -139,6 +139,7 @@ def command(
 
     read = read_texts(data, column=text_column)
     with output.working("Opening the model"):
+        from headsmith.cli.job import within
         from headsmith.cli.loading import choose_objective, open_model, sentence_files
         from headsmith.pruning.pipeline import check_model
 
@@ -149,7 +150,7 @@ def command(
             read,
             tokenizer,
             batch_size=batch_size,
-            max_length=_within(opened, max_length),
+            max_length=within(opened, max_length),
             limit=texts,
             seed=seed,
         )
@@ -234,13 +235,6 @@ def _check_out(out: Path | None, *, overwrite: bool, dry_run: bool) -> None:
         raise OutputError(
             f"{out} holds no model, so it is not replaced. Choose another output folder."
         )
-
-
-def _within(model: nn.Module, max_length: int) -> int:
-    from headsmith.pruning.latency import longest_input
-
-    longest = longest_input(model)
-    return max_length if longest is None else min(max_length, longest)
 
 
 def _dry_run(

@@ -137,6 +137,11 @@ def _rank(
         raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
     if not batches:
         raise DataError("No calibration data. Give at least one batch.")
+    if any("attention_mask" not in batch for batch in batches):
+        raise DataError(
+            "Every batch needs an attention_mask, 1 where a token is not padding. "
+            f"Received {sorted(batches[0])}."
+        )
     statistics = collect(
         model,
         description,

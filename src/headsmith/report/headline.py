@@ -39,8 +39,8 @@ def headline(record: RunRecord) -> str:
         )
     elif "agreement" in record.quality:
         parts.append(
-            f"the same answer as the original in {percent(record.quality['agreement'])} of texts "
-            "it has not seen"
+            f"the same answer as the original in {percent(record.quality['agreement'])} of cases "
+            "on text it has not seen"
         )
     return ", ".join(parts) + "."
 

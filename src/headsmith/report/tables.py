@@ -15,10 +15,10 @@ __all__ = ["Change", "block_rows", "changes", "pairs", "quality_rows", "stages"]
 
 _QUALITY = {
     "cosine": "Mean cosine to the original's output",
-    "cosine_low": "The worst twentieth of texts is below",
-    "agreement": "Texts with the same answer as the original",
-    "divergence": "Mean divergence from the original's distribution",
-    "error": "Error against the original, relative to its spread",
+    "cosine_low": "One text in twenty is below",
+    "similarity_rank_correlation": "Rank correlation of all similarities between texts",
+    "agreement": "Same answer as the original",
+    "error": "Error of what was to be preserved (0 is perfect)",
 }
 _TITLES = {
     "flops": "FLOPs to keep",

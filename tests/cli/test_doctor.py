@@ -57,6 +57,7 @@ def test_without_torch_it_says_how_to_mend_it() -> None:
     done = _without_torch("doctor")
     assert done.returncode == 0, done.stderr
     assert "lacks torch; lacks matplotlib" in done.stdout
+    assert "cannot be imported" not in done.stdout
     assert "pip install --upgrade 'headsmith[pruning]'" in done.stdout
 
 

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from headsmith.cli import output as module
-from headsmith.cli.output import STAGES, Output, current, output_options
+from headsmith.cli.output import Output, current, output_options
+from headsmith.report.stages import STAGES
 
 
 @dataclass

@@ -19,7 +19,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def _parse(drawn: str | None) -> ElementTree.Element:
     assert drawn is not None
-    root = ElementTree.fromstring(drawn)  # noqa: S314 - our own
+    root = ElementTree.fromstring(drawn)
     assert root.get("role") == "img"
     title = root.find(f"{SVG}title")
     assert title is not None

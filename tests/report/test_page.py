@@ -108,8 +108,7 @@ def test_the_bare_minimum(bare: RunRecord) -> None:
     found = _check(page)
     assert "svg" not in found.tags
     assert "path/to/the/folder" in page
-    for heading in ("Before and after", "Speed", "Attention heads", "Repair", "What it still says"):
-        assert f">{heading}" not in page
+    assert re.findall(r"<h2 [^>]*>([^<]*)<", page) == ["Use it", "How it was made"]
 
 
 def test_repair_is_claimed_only_where_there_was_one(record: RunRecord) -> None:
@@ -123,7 +122,7 @@ def test_drawing_again_gives_the_same_page(record: RunRecord) -> None:
     assert render(RunRecord.from_json(record.to_json())) == render(record)
 
 
-HOSTILE = "</title></style></svg><script>alert(1)</script>\"'{{ 7*7 }}&"
+HOSTILE = "</title></style></svg><script>alert(1)</script>\"'{{ 7777*7 }}&"
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(RunRecord)])
@@ -150,7 +149,7 @@ def test_values_are_escaped_wherever_they_come_from(record: RunRecord, name: str
         return  # refused is safe, too
     found = _check(page)
     assert "script" not in found.tags
-    assert "49" not in re.findall(r"\{\{|\b49\b", page)
+    assert "54439" not in page  # not taken for a template either
 
 
 @pytest.mark.parametrize(

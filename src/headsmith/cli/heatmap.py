@@ -24,11 +24,11 @@ __all__ = ["HeadMap", "HeadRow"]
 _SHADES = "░▒▓█"
 # Viridis at five points: even in brightness, and told apart by colour-blind eyes.
 _COLOURS = (
-    "white on #440154",
-    "white on #3b528b",
-    "white on #21918c",
-    "black on #5ec962",
-    "black on #fde725",
+    "#ffffff on #440154",
+    "#ffffff on #3b528b",
+    "#ffffff on #21918c",
+    "#000000 on #5ec962",
+    "#000000 on #fde725",
 )
 _REMOVED = "·"
 _WIDEST = 4

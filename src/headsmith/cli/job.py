@@ -81,10 +81,12 @@ def run(
         objective: what is to be kept.
         progress: told how far the work is.
     """
+    # What is needed at the end is imported now: a broken installation shows before the work.
     from headsmith.pruning.compare import compare
     from headsmith.pruning.families import describe
     from headsmith.pruning.latency import measure
     from headsmith.pruning.pipeline import carry_out, prune
+    from headsmith.report.page import render  # noqa: F401
 
     shapes = describe(model).shapes
     before = _totals(model, shapes, job.length)

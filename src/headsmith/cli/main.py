@@ -10,13 +10,16 @@
 | 5 | a result cannot be written |
 | 130 | interrupted |
 | 141 | whoever read the output through a pipe has gone |
+| 143 | asked to end (SIGTERM) |
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -43,7 +46,7 @@ COMMANDS = {
 """Command → what it does. Its module `headsmith.cli.<command>` exposes it as `command`."""
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING_EXTRA, NOT_WRITTEN = 1, 2, 3, 4, 5
-INTERRUPTED, READER_GONE = 130, 141
+INTERRUPTED, READER_GONE, ENDED = 130, 141, 143
 
 _EPILOG = """\b
 Examples:
@@ -62,6 +65,7 @@ Exit codes:
     5  a result cannot be written
   130  interrupted
   141  the reader of a pipe has gone
+  143  asked to end (SIGTERM)
 """
 
 
@@ -153,12 +157,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark, not a traceback.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    _end_cleanly()
     try:
         code = cli.main(arguments, prog_name="headsmith", standalone_mode=False)
     except Exception as error:
         _tell(error, arguments)
         code = exit_code(error)
     return code if isinstance(code, int) else 0
+
+
+def _end_cleanly() -> None:
+    """Let a polite kill unwind the program, so that what is half-written goes away."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(ENDED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def _tell(error: Exception, arguments: Sequence[str]) -> None:

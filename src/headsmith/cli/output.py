@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 import click
 
+from headsmith.report.stages import STAGES
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -34,16 +36,6 @@ __all__ = ["Output", "clean", "current", "output_options", "show_error", "silent
 Format = Literal["human", "json"]
 Progress = Callable[[str, int, int], None]
 """Told (stage, steps done, steps in all), as the pruning engine does."""
-
-STAGES = {
-    "statistics": "Reading texts",
-    "order": "Ordering heads and neurons",
-    "sensitivity": "Trying sizes",
-    "repair": "Repairing",
-    "quality": "Comparing outputs",
-    "latency": "Timing",
-}
-"""Stage of the engine → what people are told. Others are shown by their own name."""
 
 _PIPE_WIDTH = 200  # tables keep their natural width where no terminal cuts them off
 _META = "headsmith.cli.output"

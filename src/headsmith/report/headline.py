@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headsmith.report.numbers import percent
+from headsmith.report.numbers import closeness, percent
 from headsmith.spec.run import LatencyRun, RunRecord
 
 __all__ = ["headline", "kept", "main_latency"]
@@ -34,9 +34,8 @@ def headline(record: RunRecord) -> str:
     if latency is not None:
         parts.append(_speed(latency))
     if "cosine" in record.quality:
-        parts.append(
-            f"cosine {record.quality['cosine']:.2f} to the original on text it has not seen"
-        )
+        cosine = closeness(record.quality["cosine"], 2)
+        parts.append(f"cosine {cosine} to the original on text it has not seen")
     elif "agreement" in record.quality:
         parts.append(
             f"the same answer as the original in {percent(record.quality['agreement'])} of cases "

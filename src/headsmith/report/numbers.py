@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "milliseconds", "percent", "sized"]
+__all__ = ["closeness", "counted", "milliseconds", "percent", "sized"]
+
+
+def closeness(value: float, digits: int = 3) -> str:
+    """A cosine or a share; what is not quite 1 is not rounded up to it.
+
+    Example:
+        >>> from headsmith.report.numbers import closeness
+        >>> closeness(0.9413), closeness(0.99996), closeness(1.0)
+        ('0.941', 'above 0.999', '1.000')
+    """
+    rounded = f"{value:.{digits}f}"
+    nearly = 1 - 10**-digits
+    return f"above {nearly:.{digits}f}" if nearly < value < 1 and float(rounded) == 1 else rounded
 
 
 def counted(number: float) -> str:

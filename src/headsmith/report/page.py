@@ -13,7 +13,7 @@ import jinja2
 from headsmith.errors import DataError
 from headsmith.report import figures, tables
 from headsmith.report.headline import headline, kept, main_latency
-from headsmith.report.numbers import percent
+from headsmith.report.numbers import closeness, percent
 from headsmith.spec.run import RunRecord
 
 __all__ = ["render"]
@@ -111,7 +111,7 @@ def _tiles(record: RunRecord) -> list[tuple[str, str]]:
     if latency is not None:
         tiles.append((f"{latency.speedup:.2f}×", f"as fast at batch {latency.batch}"))
     if "cosine" in record.quality:
-        tiles.append((f"{record.quality['cosine']:.3f}", "cosine to the original"))
+        tiles.append((closeness(record.quality["cosine"]), "cosine to the original"))
     elif "agreement" in record.quality:
         tiles.append((percent(record.quality["agreement"]), "same answers"))
     return tiles
@@ -122,7 +122,7 @@ def _samples(record: RunRecord) -> list[tuple[str, str]]:
     found = []
     for sample in record.samples:
         measures = [v for k, v in sample.items() if k != "text" and isinstance(v, (int, float))]
-        found.append((str(sample.get("text", "")), f"{measures[0]:.3f}" if measures else "–"))
+        found.append((str(sample.get("text", "")), closeness(measures[0]) if measures else "–"))
     return found
 
 

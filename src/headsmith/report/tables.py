@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headsmith.report.headline import kept
-from headsmith.report.numbers import counted, milliseconds, percent, sized
+from headsmith.report.numbers import closeness, counted, milliseconds, percent, sized
+from headsmith.report.stages import STAGES
 from headsmith.spec.plan import format_ranges
 from headsmith.spec.run import RunRecord
 
@@ -23,16 +24,9 @@ _QUALITY = {
 _TITLES = {
     "flops": "FLOPs to keep",
     "params": "Parameters to keep",
-    "statistics": "Reading texts",
-    "order": "Ordering heads and neurons",
-    "sensitivity": "Trying sizes",
-    "repair": "Repairing",
-    "quality": "Comparing outputs",
-    "latency": "Timing",
-    "held_out": "Texts held out",
     "length": "Sequence length",
-    "mend": "Repair",
     "tokens": "Tokens read",
+    "held_out": "Texts held out",
 }
 _FRACTIONS = {"agreement"}
 _LONGEST = 300  # characters of a value; nobody reads a whole file in a table
@@ -101,7 +95,7 @@ def quality_rows(record: RunRecord) -> list[tuple[str, str]]:
     return [
         (
             _QUALITY.get(key, _title(key)),
-            percent(value) if key in _FRACTIONS else f"{value:.3f}",
+            percent(value) if key in _FRACTIONS else closeness(value),
         )
         for key, value in record.quality.items()
     ]
@@ -141,7 +135,9 @@ def _fact(value: Any) -> str:
 
 def stages(seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     """What each stage took."""
-    return [(_title(name), f"{value:.1f}\u00a0s") for name, value in seconds.items()]
+    return [
+        (STAGES.get(name) or _title(name), f"{value:.1f}\u00a0s") for name, value in seconds.items()
+    ]
 
 
 def _title(key: str) -> str:

@@ -37,6 +37,7 @@ def repair_bars(blocks: Sequence[BlockRun]) -> Markup | None:
         for block in (b for b in rows if b.kind == kind):
             y = 24 + layers.index(block.layer) * step
             left = (block.error_after or 0.0) / (block.error_before or 1.0)
+            share = "<0.1%" if 0 < left < 0.001 else percent(left)
             note = (
                 f"Layer {block.layer}, {name}: mean squared error {block.error_before:.3g} before "
                 f"repair, {block.error_after:.3g} after"
@@ -55,7 +56,7 @@ def repair_bars(blocks: Sequence[BlockRun]) -> Markup | None:
                         rx=3,
                         class_="after",
                     ),
-                    text(x + room + 8, y + height / 2 + 4, f"{percent(left)} left", "muted small"),
+                    text(x + room + 8, y + height / 2 + 4, f"{share} left", "muted small"),
                 )
             )
     for place, layer in enumerate(layers):

@@ -144,6 +144,14 @@ def test_batches_are_checked() -> None:
         prune(model, [{"input_ids": torch.tensor([[3, 4]])}], flops=0.5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_models_of_lower_precision(dtype: torch.dtype) -> None:
+    model = TINY_MODELS["bert"](dtype)
+    result = prune(model, _data(model), flops=0.6, length=12)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert output_error(result.dense, model, _data(model, 2), MatchHidden()) < 0.5
+
+
 def test_everything_kept_changes_nothing() -> None:
     model = TINY_MODELS["bert"]()
     batch = batch_for(model)

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from tiny import TINY_MODELS, batch_for, output_of
 from torch import nn
 
 import headsmith
@@ -24,7 +25,6 @@ from headsmith.pruning import (
 )
 from headsmith.pruning.compare import compare
 from headsmith.spec.cost import total_flops, total_parameters
-from tiny import TINY_MODELS, batch_for, output_of
 
 
 def _data(model: nn.Module, count: int = 12) -> list[dict[str, torch.Tensor]]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny import TINY_MODELS, batch_for
 from torch import nn
 
 from headsmith.pruning import (
@@ -22,7 +23,6 @@ from headsmith.pruning import (
 from headsmith.pruning.families.stack import Block
 from headsmith.pruning.score.obs import _remove_all
 from headsmith.pruning.statistics import collect
-from tiny import TINY_MODELS, batch_for
 
 
 @pytest.mark.parametrize("score", sorted(SCORES))

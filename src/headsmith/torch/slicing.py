@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from headsmith.torch.conv1d import Conv1D
+from headsmith.torch.take import take_features
 
 __all__ = ["prune_conv1d_layer", "prune_layer", "prune_linear_layer"]
 
@@ -164,7 +165,7 @@ def _select(layer: Layer, index: Tensor, dim: int, *, output_dim: int) -> Layer:
         raise IndexError(f"Expected dim to be 0 or 1, or the same from the end. Received: {dim}.")
     dim %= 2
     index = _checked(index, weight.shape[dim], weight.device)
-    weight = weight.index_select(dim, index)
+    weight = take_features(weight, dim, index)
     if bias is not None:
         bias = bias.detach()
         bias = bias.index_select(0, index) if dim == output_dim else bias.clone()

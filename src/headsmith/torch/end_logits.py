@@ -32,10 +32,10 @@ from torch.utils.checkpoint import checkpoint
 
 from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values, no_autocast
 
-__all__ = ["EndWeights", "end_scores"]
+__all__ = ["EndWeights", "end_scores", "row_scores"]
 
 _BLOCK_BYTES = 1 << 20
-"""A block of this size and its normalised copy stay in a core's cache (1 to 2 MiB)."""
+"""Per thread: a block of this size and its copies stay in the caches of one core."""
 
 _DEVICE_BLOCK_BYTES = 1 << 27
 """The same on an accelerator, where each block is a handful of launches: 128 MiB."""
@@ -67,6 +67,21 @@ class EndWeights(NamedTuple):
     dense_1_weight: Tensor
     dense_1_bias: Tensor | None
     eps: float
+
+    def to(self, dtype: torch.dtype) -> EndWeights:
+        """Give the parameters in another dtype.
+
+        Example:
+            >>> import torch
+            >>> EndWeights(*[torch.ones(1)] * 6, 1e-12).to(torch.float64).norm_bias.dtype
+            torch.float64
+        """
+        changed = {
+            name: value.to(dtype)
+            for name, value in self._asdict().items()
+            if isinstance(value, Tensor)
+        }
+        return self._replace(**changed)
 
 
 def end_scores(
@@ -109,13 +124,15 @@ def end_scores(
     if readable:
         hidden_states = _unexpand(hidden_states, 2)
         start_states = _unexpand(start_states, 1)
-    shape = torch.broadcast_shapes(hidden_states.shape, start_states.shape)[:-1]
+    both = hidden_states.shape, start_states.shape
+    shape = torch.broadcast_shapes(*both)[:-1]  # type: ignore[no-untyped-call]
     tokens = _as_tokens(hidden_states)
     starts = _as_starts(start_states)
     if tokens is None or starts is None or tokens.shape[0] != starts.shape[0]:
         # Each token has starts of its own: nothing to share, but the split still saves memory.
-        product = _project(hidden_states, weights, first=True)
-        product = product + _project(start_states, weights, first=False)
+        of_token, of_start = _halves(weights)
+        product = _project(hidden_states, of_token, weights.dense_0_bias)
+        product = product + _project(start_states, of_start, None)
         return _finish(torch.tanh(product), weights).to(out_dtype)
     if skip is not None:
         skip = skip.reshape(skip.shape[:2]).expand(tokens.shape[:2])
@@ -156,11 +173,17 @@ def _as_starts(start: Tensor) -> Tensor | None:
     return start if start.ndim == 3 else start.squeeze(1)
 
 
-def _project(states: Tensor, weights: EndWeights, *, first: bool) -> Tensor:
-    """Multiply with one half of `dense_0`; the first half brings the bias."""
-    size = states.shape[-1]
-    half = weights.dense_0_weight[:, :size] if first else weights.dense_0_weight[:, size:]
-    product = F.linear(states, half, weights.dense_0_bias if first else None)
+def _halves(weights: EndWeights) -> tuple[Tensor, Tensor]:
+    """Give the halves of `dense_0` for the token and for the start, each (H, H)."""
+    # One split, since the backward pass of two slices would fill two whole weights with zeros.
+    whole = weights.dense_0_weight
+    of_token, of_start = whole.chunk(2, dim=1)
+    return of_token, of_start
+
+
+def _project(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiply in the dtype of the states, or autocast's; give float32 or float64."""
+    product = F.linear(states, weight, bias)
     return product.to(compute_dtype(product.dtype))
 
 
@@ -185,11 +208,15 @@ def _all_rows(
     tokens: Tensor, starts: Tensor, weights: EndWeights, chunk_size: int | None
 ) -> Tensor:
     """Compute (batch, seq, starts) with shapes that depend on no value."""
-    u = _project(tokens, weights, first=True).unsqueeze(2)
-    v = _project(starts, weights, first=False).unsqueeze(1)
+    of_token, of_start = _halves(weights)
+    u = _project(tokens, of_token, weights.dense_0_bias).unsqueeze(2)
+    v = _project(starts, of_start, None).unsqueeze(1)
     if chunk_size is None:
         return _finish(torch.tanh(u + v), weights)
-    parts = [_finish(torch.tanh(part + v), weights) for part in u.split(chunk_size, dim=1)]
+    parts = [
+        _finish(torch.tanh(u[:, first : first + chunk_size] + v), weights)
+        for first in range(0, u.shape[1], chunk_size)
+    ]
     return torch.cat(parts, dim=1)
 
 
@@ -202,49 +229,73 @@ def _kept_rows(
 ) -> Tensor:
     """Compute (batch, seq, starts) from the rows that are not skipped, with gradients."""
     batch, length, size = tokens.shape
-    v = _project(starts, weights, first=False)
-
     if skip is None and chunk_size is None:
-        u = _project(tokens, weights, first=True)
+        # Adding in place would save an allocation and cost copies of the gradient, since a
+        # product of three dimensions is a view. The sum is no view: tanh may overwrite it.
+        of_token, of_start = _halves(weights)
+        u = _project(tokens, of_token, weights.dense_0_bias)
+        v = _project(starts, of_start, None)
         if starts.shape[1] == 1:
-            # One start, as in training: the products' memory is used again for the tanh.
-            return _finish(u.add_(v).tanh_(), weights).unsqueeze(-1)
+            return _finish((u + v).tanh_(), weights).unsqueeze(-1)
         return _finish((u.unsqueeze(2) + v.unsqueeze(1)).tanh_(), weights)
-
     flat = tokens.reshape(batch * length, size)
-    rows = None if skip is None else (~skip).reshape(-1).nonzero().squeeze(1)
-    if rows is None:
+    if skip is None:
         example = torch.arange(batch, device=flat.device).repeat_interleave(length)
-    else:
-        flat = flat.index_select(0, rows)
-        example = torch.div(rows, length, rounding_mode="floor")
+        scores = row_scores(flat, example, starts, weights, chunk_size=chunk_size)
+        return scores.view(batch, length, -1)
+    rows = (~skip).reshape(-1).nonzero().squeeze(1)
+    example = torch.div(rows, length, rounding_mode="floor")
+    scores = row_scores(flat.index_select(0, rows), example, starts, weights, chunk_size=chunk_size)
+    whole = scores.new_zeros(batch * length, starts.shape[1])
+    return whole.index_copy(0, rows, scores).view(batch, length, -1)
 
-    def score(part: Tensor, of: Tensor, v: Tensor) -> Tensor:
-        u = _project(part, weights, first=True)
+
+def row_scores(
+    rows: Tensor,
+    example: Tensor,
+    starts: Tensor,
+    weights: EndWeights,
+    *,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Score loose tokens as ends, each against the starts of its example.
+
+    Args:
+        rows: Floating tensor (rows, H).
+        example: int64 tensor (rows,), the example each row belongs to.
+        starts: Tensor (batch, starts, H).
+        weights: The parameters.
+        chunk_size: At most this many rows at a time, recomputed in the backward pass.
+
+    Returns:
+        Tensor (rows, starts), float32 or float64.
+
+    Example:
+        >>> import torch
+        >>> w = EndWeights(torch.ones(4, 8), None, torch.ones(4), torch.zeros(4),
+        ...                torch.ones(1, 4), None, 1e-12)
+        >>> example = torch.tensor([0, 0, 1, 1, 1])
+        >>> row_scores(torch.ones(5, 4), example, torch.ones(2, 3, 4), w).shape
+        torch.Size([5, 3])
+    """
+    of_token, of_start = _halves(weights)
+    v = _project(starts, of_start, None)
+
+    def score(part: Tensor, of: Tensor) -> Tensor:
+        u = _project(part, of_token, weights.dense_0_bias)
         if v.shape[1] == 1:
             return _finish(u.add_(v.squeeze(1).index_select(0, of)).tanh_(), weights)[:, None]
         return _finish((u.unsqueeze(1) + v.index_select(0, of)).tanh_(), weights)
 
-    if chunk_size is None or flat.shape[0] <= chunk_size:
-        scores = score(flat, example, v)
-    elif torch.is_grad_enabled():
-        scores = torch.cat(
-            [
-                checkpoint(score, *part, v, use_reentrant=False)
-                for part in zip(flat.split(chunk_size), example.split(chunk_size), strict=True)
-            ]
-        )
-    else:
-        scores = torch.cat(
-            [
-                score(*part, v)
-                for part in zip(flat.split(chunk_size), example.split(chunk_size), strict=True)
-            ]
-        )
-    if rows is not None:
-        whole = scores.new_zeros(batch * length, starts.shape[1])
-        scores = whole.index_copy(0, rows, scores)
-    return scores.view(batch, length, starts.shape[1])
+    if chunk_size is None or rows.shape[0] <= chunk_size:
+        return score(rows, example)
+    parts = [
+        (rows[first : first + chunk_size], example[first : first + chunk_size])
+        for first in range(0, rows.shape[0], chunk_size)
+    ]
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(score, *part, use_reentrant=False) for part in parts])
+    return torch.cat([score(*part) for part in parts])
 
 
 def _in_blocks(
@@ -261,7 +312,7 @@ def _in_blocks(
     dtype = compute_dtype(torch.promote_types(tokens.dtype, weights.dense_0_weight.dtype))
     if not cast:
         # 16-bit products round to 16 bits; in float32 they do not, and a CPU is as fast.
-        weights = EndWeights(*(t if t is None else t.to(dtype) for t in weights[:-1]), weights.eps)
+        weights = weights.to(dtype)
         tokens_dtype = dtype
     else:
         tokens_dtype = tokens.dtype
@@ -269,11 +320,12 @@ def _in_blocks(
     if not scores.numel():
         return scores
     # Everything below is in terms of -2x, the argument of the logistic function.
-    v = _project(starts.to(tokens_dtype), weights, first=False).mul_(-2)
+    of_token, of_start = _halves(weights)
+    v = _project(starts.to(tokens_dtype), of_start, None).mul_(-2)
     with no_autocast(tokens):
         vector, constant = _fold(weights, dtype)
     row_bytes = number * size * dtype.itemsize
-    step = chunk_size or max(1, _BLOCK_BYTES // row_bytes)
+    step = chunk_size or max(1, torch.get_num_threads() * _BLOCK_BYTES // row_bytes)
     blocks = torch.empty(2, min(step, length), number, size, dtype=dtype)
     for example in range(batch):
         rows = None
@@ -289,7 +341,7 @@ def _in_blocks(
         wide = chunk_size or max(states.shape[0], 1)
         for begin in range(0, states.shape[0], wide):
             part = states[begin : begin + wide].to(tokens_dtype)
-            u = _project(part, weights, first=True).mul_(-2)
+            u = _project(part, of_token, weights.dense_0_bias).mul_(-2)
             for first in range(0, u.shape[0], step):
                 last = min(first + step, u.shape[0])
                 x, spare = blocks[:, : last - first]

@@ -118,8 +118,11 @@ def _native(
     chunk_size: int | None,
 ) -> Tensor:
     """Let torch do it; only called where torch can."""
-    kwargs = {} if chunk_size is None else {"batch_chunk_size": chunk_size, "chunking_method": None}
-    options = torch.nn.LinearCrossEntropyOptions(allow_retain_graph=True, **kwargs)
+    options = torch.nn.LinearCrossEntropyOptions(
+        allow_retain_graph=True,
+        batch_chunk_size=chunk_size,
+        chunking_method="auto" if chunk_size is None else None,
+    )
     return F.linear_cross_entropy(
         hidden,
         weight,
@@ -155,7 +158,10 @@ def _loop(
         )
 
     size = chunk_size or max(1, _CHUNK_BYTES // (4 * weight.shape[0]))
-    parts = zip(hidden.split(size), target.split(size), strict=True)
+    parts = [
+        (hidden[first : first + size], target[first : first + size])
+        for first in range(0, max(hidden.shape[0], 1), size)
+    ]
     if torch.is_grad_enabled():
         losses = [
             checkpoint(score, *part, weight, bias, use_reentrant=False, preserve_rng_state=False)

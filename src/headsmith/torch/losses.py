@@ -42,9 +42,7 @@ __all__ = [
 ]
 
 Reduction = Literal["mean", "sum", "none"]
-ProblemType = Literal[
-    "regression", "single_label_classification", "multi_label_classification"
-]
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 IGNORED = -100
 """The label that takes no part."""
@@ -172,7 +170,7 @@ def _silence(logits: Tensor, ignored: Tensor) -> Tensor:
             return gradient.masked_fill(ignored.unsqueeze(-1), 0.0)
         return gradient.masked_fill_(ignored.unsqueeze(-1), 0.0)
 
-    view.register_hook(silence)
+    view.register_hook(silence)  # type: ignore[no-untyped-call]
     return view
 
 

@@ -23,10 +23,12 @@ from torch import Tensor, nn
 
 from headsmith.spec.configs import read_float, read_int, read_squad_config
 from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values, no_autocast
-from headsmith.torch.end_logits import EndWeights, end_scores
+from headsmith.torch.end_logits import EndWeights, end_scores, row_scores
 from headsmith.torch.losses import question_answering_loss
 from headsmith.torch.p_mask import is_masked, mask_scores
 from headsmith.torch.squad_output import SquadHeadOutput
+from headsmith.torch.summary import last_token
+from headsmith.torch.take_rows import take_rows
 
 __all__ = [
     "Beams",
@@ -97,15 +99,16 @@ def soft_start_state(
     if p_mask is not None:
         masked = is_masked(p_mask).expand(start_probs.shape)
         drop = masked & ~masked.all(dim=1, keepdim=True)
-    grad = torch.is_grad_enabled() and (hidden_states.requires_grad or start_probs.requires_grad)
-    if not grad and may_read_values(hidden_states, start_probs):
-        # Zero times infinity is the only harm and shows in the result: look, and do not copy.
-        state = _weighted_mean(hidden_states, start_probs)
-        if drop is None or bool(torch.isfinite(state).all()):
-            return state.to(dtype)
-    if drop is not None:
-        hidden_states = hidden_states.masked_fill(drop.unsqueeze(-1), 0.0)
-    return _weighted_mean(hidden_states, start_probs).to(dtype)
+    state = _weighted_mean(hidden_states, start_probs)
+    if drop is not None and not _known_finite(state):
+        # Zero times infinity is the only harm a masked state can do, and it shows in the result.
+        state = _weighted_mean(hidden_states.masked_fill(drop.unsqueeze(-1), 0.0), start_probs)
+    return state.to(dtype)
+
+
+def _known_finite(tensor: Tensor) -> bool:
+    """Look whether all is finite; False where looking is not possible."""
+    return may_read_values(tensor) and bool(torch.isfinite(tensor).all())
 
 
 def _weighted_mean(hidden_states: Tensor, weight: Tensor) -> Tensor:
@@ -151,13 +154,13 @@ class PoolerStartLogits(nn.Module):
         Returns:
             Tensor (batch, seq); masked scores are -1e30, or -65500 with float16.
         """
-        if p_mask is not None and torch.is_grad_enabled() and p_mask.ndim == 2:
-            # A masked state that is not finite would reach the weight's gradient as 0 * inf.
-            masked = is_masked(p_mask).unsqueeze(-1)
-            hidden_states = hidden_states.masked_fill(masked, 0.0)
         scores: Tensor = self.dense(hidden_states).squeeze(-1)
         if p_mask is None:
             return scores
+        if torch.is_grad_enabled() and not _known_finite(scores):
+            # A masked state that is not finite would reach the weight's gradient as 0 * inf.
+            masked = is_masked(p_mask).expand(scores.shape).unsqueeze(-1)
+            scores = self.dense(hidden_states.masked_fill(masked, 0.0)).squeeze(-1)
         return mask_scores(scores, p_mask, _dtype_of(self.dense, scores))
 
 
@@ -230,28 +233,37 @@ class PoolerEndLogits(nn.Module):
             skip = None
             # In a beam search each start may have a mask of its own: then no row is skipped.
             if p_mask is not None and (hidden_states.ndim == 3 or p_mask.shape[-1] == 1):
-                rows = hidden_states.shape[:2] if hidden_states.ndim == 3 else (*hidden_states.shape[:2], 1)
+                rows = (
+                    hidden_states.shape[:2]
+                    if hidden_states.ndim == 3
+                    else (*hidden_states.shape[:2], 1)
+                )
                 skip = is_masked(p_mask).expand(rows)
-            weights = EndWeights(
-                self.dense_0.weight,
-                self.dense_0.bias,
-                self.LayerNorm.weight,
-                self.LayerNorm.bias,
-                self.dense_1.weight,
-                self.dense_1.bias,
-                self.LayerNorm.eps,
-            )
             scores = end_scores(
-                hidden_states, start_states, weights, skip=skip, chunk_size=self.chunk_size
+                hidden_states,
+                start_states,
+                self._weights(),
+                skip=skip,
+                chunk_size=self.chunk_size,
             )
         else:
-            shape = torch.broadcast_shapes(hidden_states.shape, start_states.shape)
-            x = torch.cat([hidden_states.expand(shape), start_states.expand(shape)], dim=-1)
+            x = torch.cat(torch.broadcast_tensors(hidden_states, start_states), dim=-1)
             x = self.LayerNorm(self.activation(self.dense_0(x)))
             scores = self.dense_1(x).squeeze(-1)
         if p_mask is None:
             return scores
         return mask_scores(scores, p_mask, _dtype_of(self.dense_1, scores))
+
+    def _weights(self) -> EndWeights:
+        return EndWeights(
+            self.dense_0.weight,
+            self.dense_0.bias,
+            self.LayerNorm.weight,
+            self.LayerNorm.bias,
+            self.dense_1.weight,
+            self.dense_1.bias,
+            self.LayerNorm.eps,
+        )
 
     def _is_plain(self) -> bool:
         """Are the layers what `__init__` made, so that their weights say all about them?"""
@@ -261,6 +273,19 @@ class PoolerEndLogits(nn.Module):
             and _is_plain(self.LayerNorm, nn.LayerNorm)
             and _is_plain(self.dense_1, nn.Linear)
         )
+
+
+def _warn_of_half(given: str) -> None:
+    """Say that one of two inputs came alone."""
+    if torch.compiler.is_compiling():  # type: ignore[no-untyped-call]
+        return
+    missing = "cls_index" if given == "is_impossible" else "is_impossible"
+    warnings.warn(
+        f"SQuADHead got `{given}` without `{missing}`: the answer class takes no part in this "
+        "loss. Give both to train it, or neither.",
+        UserWarning,
+        stacklevel=6,  # the line that called the head
+    )
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -348,24 +373,6 @@ class PoolerAnswerClass(nn.Module):
         x = self.dense_0(torch.cat([start_states, cls_state], dim=-1))
         scores: Tensor = self.dense_1(self.activation(x)).squeeze(-1)
         return scores
-
-
-def last_token(attention_mask: Tensor) -> Tensor:
-    """Give the index of the last token, per row, wherever the padding is.
-
-    Args:
-        attention_mask: Tensor (..., seq), non-zero = a token.
-
-    Returns:
-        int64 tensor (...,); seq - 1 in a row without tokens.
-
-    Example:
-        >>> import torch
-        >>> last_token(torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 0]])).tolist()
-        [1, 2, 2]
-    """
-    length = attention_mask.shape[-1]
-    return length - 1 - (attention_mask != 0).flip(-1).int().argmax(-1)
 
 
 class Beams(NamedTuple):
@@ -531,37 +538,32 @@ class SQuADHead(nn.Module):
                 "SQuADHead expects `hidden_states` of shape (batch, seq, hidden_size) with at "
                 f"least one token. Received: {tuple(hidden_states.shape)}."
             )
-        start_logits = self.start_logits(hidden_states, p_mask=p_mask)
         if start_positions is None or end_positions is None:
-            output = self._predict(hidden_states, start_logits, cls_index, p_mask, attention_mask)
+            output = self._predict(hidden_states, cls_index, p_mask, attention_mask)
         else:
+            output = SquadHeadOutput()
             if return_predictions:
                 with torch.no_grad():
-                    output = self._predict(
-                        hidden_states, start_logits, cls_index, p_mask, attention_mask
-                    )
-            else:
-                output = SquadHeadOutput()
-            loss = self._loss(
+                    output = self._predict(hidden_states, cls_index, p_mask, attention_mask)
+            output["loss"] = self._loss(
                 hidden_states,
-                start_logits,
                 _flat_index(start_positions),
                 _flat_index(end_positions),
-                cls_index,
-                is_impossible,
+                None if cls_index is None else _flat_index(cls_index),
+                None if is_impossible is None else _flat_index(is_impossible),
                 p_mask,
             )
-            output = SquadHeadOutput(loss, **output)
+            output.move_to_end("loss", last=False)
         return output if return_dict else output.to_tuple()
 
     def _predict(
         self,
         hidden_states: Tensor,
-        start_logits: Tensor,
         cls_index: Tensor | None,
         p_mask: Tensor | None,
         attention_mask: Tensor | None,
     ) -> SquadHeadOutput:
+        start_logits = self.start_logits(hidden_states, p_mask=p_mask)
         dtype = self._result_dtype(hidden_states, start_logits)
         start_scores = _normalise(start_logits, 1, self.log_probs)
         number = min(self.start_n_top, start_scores.shape[1])
@@ -596,7 +598,6 @@ class SQuADHead(nn.Module):
     def _loss(
         self,
         hidden_states: Tensor,
-        start_logits: Tensor,
         start_positions: Tensor,
         end_positions: Tensor,
         cls_index: Tensor | None,
@@ -605,36 +606,90 @@ class SQuADHead(nn.Module):
     ) -> Tensor:
         length = hidden_states.shape[1]
         known = (start_positions >= 0) & (start_positions < length)
-        # The end is scored given the start, so an unknown start takes the end with it.
         starts = start_positions.masked_fill(~known, 0)
-        end_logits = self.end_logits(hidden_states, start_positions=starts, p_mask=p_mask)
+        if p_mask is not None and self._may_pack(hidden_states, p_mask, cls_index):
+            start_logits, end_logits, state, cls_state = self._packed_logits(
+                hidden_states, starts, cls_index, p_mask
+            )
+        else:
+            start_logits = self.start_logits(hidden_states, p_mask=p_mask)
+            state = state_at(hidden_states, starts)
+            end_logits = self.end_logits(
+                hidden_states, start_states=state.unsqueeze(1), p_mask=p_mask
+            )
+            cls_state = None
         loss = question_answering_loss(
-            start_logits, end_logits, start_positions, end_positions.masked_fill(~known, -100)
+            # The end is scored given the start, so an unknown start takes the end with it.
+            start_logits,
+            end_logits,
+            start_positions,
+            end_positions.masked_fill(~known, -100),
         )
         if cls_index is not None and is_impossible is not None:
-            kwargs: dict[str, Tensor] = {"start_positions": starts}
             if self.answer_start == "soft":
                 probs = _normalise(start_logits, 1, log_probs=False)
-                kwargs = {"start_states": soft_start_state(hidden_states, probs, p_mask)}
+                state = soft_start_state(hidden_states, probs, p_mask)
                 known = torch.ones_like(known)
-            cls_logits = self.answer_class(hidden_states, cls_index=cls_index, **kwargs)
+            if cls_state is None:
+                cls_logits = self.answer_class(
+                    hidden_states, start_states=state, cls_index=cls_index
+                )
+            else:
+                cls_logits = self.answer_class(cls_state.unsqueeze(1), start_states=state)
             logits = cls_logits.to(compute_dtype(cls_logits.dtype))
-            target = _flat_index(is_impossible).to(logits.dtype)
+            target = is_impossible.to(logits.dtype)
             each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
             each = each.masked_fill(~known, 0.0)
             loss = loss + 0.5 * each.sum() / known.sum().clamp(min=1)
         elif (cls_index is None) != (is_impossible is None):
-            if not torch.compiler.is_compiling():  # type: ignore[no-untyped-call]
-                given, missing = "cls_index", "is_impossible"
-                if cls_index is None:
-                    given, missing = missing, given
-                warnings.warn(
-                    f"SQuADHead got `{given}` without `{missing}`: the answer class takes no "
-                    f"part in this loss. Give both to train it, or neither.",
-                    UserWarning,
-                    stacklevel=4,
-                )
+            _warn_of_half("is_impossible" if cls_index is None else "cls_index")
         return loss.to(self._result_dtype(hidden_states, start_logits))
+
+    def _may_pack(self, hidden_states: Tensor, p_mask: Tensor, cls_index: Tensor | None) -> bool:
+        """May the training step read the hidden states once, for all three poolers?
+
+        It goes past the poolers' `forward`, so they have to be as they were made: hooks (FSDP
+        shards by hooks), adapters and replaced layers want to be called.
+        """
+        return (
+            self.end_logits.chunk_size is None
+            and p_mask.shape == hidden_states.shape[:2]
+            and may_read_values(hidden_states, p_mask, cls_index, self.start_logits.dense.weight)
+            and _is_plain(self.start_logits, PoolerStartLogits)
+            and _is_plain(self.end_logits, PoolerEndLogits)
+            and _is_plain(self.answer_class, PoolerAnswerClass)
+            and self.end_logits._is_plain()
+        )
+
+    def _packed_logits(
+        self, hidden_states: Tensor, starts: Tensor, cls_index: Tensor | None, p_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Give the logits, the start's state and the CLS state from rows that may be answers."""
+        batch, length, size = hidden_states.shape
+        masked = is_masked(p_mask).reshape(-1)
+        rows = (~masked).nonzero().squeeze(1)
+        first = torch.arange(0, batch * length, length, device=rows.device)
+        wanted = [first + starts]
+        if cls_index is not None:
+            if bool(((cls_index < 0) | (cls_index >= length)).any()):
+                raise IndexError(
+                    f"SQuADHead expects `cls_index` in [0, {length}). "
+                    f"Received: {cls_index.tolist()}."
+                )
+            wanted.append(first + cls_index)
+        kept, state, *others = take_rows(hidden_states.reshape(-1, size), rows, *wanted)
+        start_scores = self.start_logits.dense(kept).squeeze(-1)
+        example = torch.div(rows, length, rounding_mode="floor")
+        end_scores = row_scores(kept, example, state.unsqueeze(1), self.end_logits._weights())
+        whole = start_scores.new_zeros(batch * length)
+        weights = self.start_logits.dense.weight.dtype, self.end_logits.dense_1.weight.dtype
+        start_logits, end_logits = (
+            mask_scores(
+                whole.index_copy(0, rows, x.to(whole.dtype)).view(batch, length), p_mask, weight
+            )
+            for x, weight in zip((start_scores, end_scores.squeeze(1)), weights, strict=True)
+        )
+        return start_logits, end_logits, state, others[0] if others else None
 
     def _result_dtype(self, hidden_states: Tensor, logits: Tensor) -> torch.dtype:
         """Name 4.34's dtype of losses and probabilities: autocast gives those in float32."""

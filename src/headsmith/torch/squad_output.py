@@ -119,7 +119,9 @@ def _as_pairs(value: Any) -> list[tuple[str, Any]] | None:
     if not isinstance(value, Iterable):
         return None
     pairs = list(value)
-    good = all(isinstance(p, (list, tuple)) and len(p) == 2 and isinstance(p[0], str) for p in pairs)
+    good = all(
+        isinstance(p, (list, tuple)) and len(p) == 2 and isinstance(p[0], str) for p in pairs
+    )
     return cast("list[tuple[str, Any]]", pairs) if good else None
 
 

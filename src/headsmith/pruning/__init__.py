@@ -1,0 +1,59 @@
+"""Score, remove and repair attention heads and feed-forward neurons of real models.
+
+Importing this package is what lets plain `AutoModel.from_pretrained` open checkpoints that
+headsmith wrote.
+"""
+
+from __future__ import annotations
+
+from headsmith.extras import require
+
+require("torch", "pruning")
+require("transformers", "pruning")
+
+from headsmith.pruning.checkpoint import load, save  # noqa: E402
+from headsmith.pruning.data import Batches, read_texts, tokenize  # noqa: E402
+from headsmith.pruning.families import describe, register_family  # noqa: E402
+from headsmith.pruning.masks import masked, masks_of  # noqa: E402
+from headsmith.pruning.objective import (  # noqa: E402
+    LossObjective,
+    MatchDistribution,
+    MatchEmbedding,
+    MatchHidden,
+    Objective,
+    objective_for,
+)
+from headsmith.pruning.pipeline import Pruned, make_plan, output_error, prune, rank  # noqa: E402
+from headsmith.pruning.record import plan_of  # noqa: E402
+from headsmith.pruning.repair import repair  # noqa: E402
+from headsmith.pruning.score import SCORES  # noqa: E402
+from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # noqa: E402
+
+__all__ = [
+    "SCORES",
+    "Batches",
+    "LossObjective",
+    "MatchDistribution",
+    "MatchEmbedding",
+    "MatchHidden",
+    "Objective",
+    "Pruned",
+    "apply_plan",
+    "check_plan",
+    "describe",
+    "load",
+    "make_plan",
+    "masked",
+    "masks_of",
+    "objective_for",
+    "output_error",
+    "plan_of",
+    "plan_of_heads",
+    "prune",
+    "rank",
+    "read_texts",
+    "register_family",
+    "repair",
+    "save",
+    "tokenize",
+]

@@ -1,0 +1,169 @@
+"""Checkpoints of pruned models: safetensors, the plan in the config, loaded by plain Transformers.
+
+Transformers builds a model from its config, dense, and only then reads the weights. Between
+the two it asks the quantizer named in the config; ours carries out the plan there, on the
+meta device, so that every weight finds a place of its own size. After loading nothing of a
+quantizer is left on the model: it trains, moves and converts like any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from headsmith.errors import CheckpointError, HeadsmithError, PlanError
+from headsmith.files import new_folder
+from headsmith.pruning.families import describe
+from headsmith.pruning.record import METHOD
+from headsmith.pruning.surgery import check_plan, cut, plan_of_heads
+from headsmith.spec.plan import PrunePlan
+
+__all__ = ["load", "save"]
+
+
+@register_quantization_config(METHOD)
+class _PlanConfig(QuantizationConfigMixin):
+    """The plan, in the dress in which Transformers hands it back to us."""
+
+    def __init__(self, plan: Mapping[str, Any] | None = None, **_: Any) -> None:
+        self.quant_method = METHOD  # type: ignore[assignment]
+        self.plan = plan
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"quant_method": METHOD, "plan": self.plan}
+
+
+@register_quantizer(METHOD)
+class _PlanCutter(HfQuantizer):
+    """Carries out the plan on the empty model, and leaves no trace of a quantizer."""
+
+    requires_calibration = True  # a plan comes from scoring, never from a bare config
+
+    def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
+        plan = PrunePlan.from_dict(self.quantization_config.to_dict()["plan"])
+        description = describe(model)
+        check_plan(plan, description)
+        cut(description, plan)
+        return model
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        model.config.quantization_config = self.quantization_config.to_dict()
+        for trace in ("hf_quantizer", "quantization_method", "is_quantized"):
+            if trace in vars(model):
+                delattr(model, trace)
+        return model
+
+    def is_serializable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+
+def save(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    tokenizer: Any = None,
+    texts: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a pruned model so that `AutoModel.from_pretrained` opens it.
+
+    The folder appears whole or not at all. Opening it needs `import headsmith.pruning` first.
+
+    Args:
+        model: a Transformers model that `apply_plan` has cut (a dense one is saved as it is).
+        folder: where to write; must not exist or be empty.
+        tokenizer: saved beside the model when given.
+        texts: further UTF-8 files, name → contents.
+        overwrite: replace a folder that is there.
+
+    Raises:
+        OutputError: the folder exists, is not writable, or the disk is full.
+    """
+    with new_folder(Path(folder), overwrite=overwrite) as aside:
+        try:
+            model.save_pretrained(aside)  # type: ignore[operator]
+            if tokenizer is not None:
+                tokenizer.save_pretrained(aside)
+        except Exception as error:
+            # safetensors and tokenizers report a full disk as errors of their own.
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"{type(error).__name__}: {error}") from error
+        for name, text in (texts or {}).items():
+            (aside / name).write_text(text, encoding="utf-8")
+
+
+def load(
+    path: str | os.PathLike[str], *, model_class: type[Any] | None = None, **options: Any
+) -> Any:
+    """Open a checkpoint, pruned by headsmith, pruned by Transformers 4, or dense.
+
+    Only safetensors files are read: nothing is unpickled and no code from the checkpoint runs.
+
+    Args:
+        path: a local folder or a hub id.
+        model_class: the class to build, such as `AutoModelForSequenceClassification`; None
+            takes the one named in the checkpoint, or `AutoModel`.
+        **options: passed on to `from_pretrained`, such as `dtype` or `attn_implementation`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: there is no checkpoint that can be opened at `path`.
+        PlanError: the plan in it does not fit the model it names.
+    """
+    try:
+        config = options.pop("config", None) or transformers.AutoConfig.from_pretrained(path)
+    except Exception as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+    if model_class is None:
+        names = getattr(config, "architectures", None) or []
+        model_class = getattr(transformers, names[0], None) if names else None
+    model_class = model_class or transformers.AutoModel
+    pruned_heads = getattr(config, "pruned_heads", None)
+    if pruned_heads and getattr(config, "quantization_config", None) is None:
+        plan = _plan_of_transformers4(config, pruned_heads)
+        config.quantization_config = {"quant_method": METHOD, "plan": plan.to_dict()}
+    options.setdefault("use_safetensors", True)
+    try:
+        return model_class.from_pretrained(path, config=config, **options)
+    except HeadsmithError:
+        raise
+    except Exception as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def _plan_of_transformers4(config: Any, pruned_heads: Mapping[Any, Any]) -> PrunePlan:
+    try:
+        # JSON has turned the layer numbers into strings.
+        heads = {int(layer): [int(h) for h in gone] for layer, gone in pruned_heads.items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PlanError(
+            f"config.pruned_heads maps layers to lists of heads. Received {pruned_heads!r}."
+        ) from error
+    import torch
+
+    with torch.device("meta"):
+        return plan_of_heads(transformers.AutoModel.from_config(config), heads)  # type: ignore[no-untyped-call]
+
+
+def _unreadable(path: object, error: Exception) -> str:
+    reason = str(error).strip().splitlines()
+    return (
+        f"No model can be opened at {str(path)!r} "
+        f"({reason[0] if reason else type(error).__name__}). Expected a folder, or the id of a "
+        "model on the hub, with config.json and safetensors weights."
+    )

@@ -1,0 +1,31 @@
+"""DistilBERT: a BERT with its own module names and without token types."""
+
+from __future__ import annotations
+
+from headsmith.pruning.families.stack import LayerStack, Reader, Site
+
+__all__ = ["DISTILBERT"]
+
+DISTILBERT = LayerStack(
+    model_types=("distilbert",),
+    layers="transformer.layer",
+    attention=Site(
+        name="attention",
+        readers=(
+            Reader("attention.q_lin"),
+            Reader("attention.k_lin"),
+            Reader("attention.v_lin"),
+        ),
+        writer="attention.out_lin",
+        residual="attention",
+        attributes={"attention.n_heads": "count", "attention.dim": "features"},
+        head_size="attention.attention_head_size",
+        hollow="attention",
+    ),
+    feed_forward=Site(
+        name="ffn",
+        readers=(Reader("ffn.lin1"),),
+        writer="ffn.lin2",
+        residual="ffn",
+    ),
+)

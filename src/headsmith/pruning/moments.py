@@ -1,0 +1,115 @@
+"""Sums of products over a stream of rows, and the least squares they allow.
+
+Memory is that of the sums, whatever the amount of data. Products of one batch are taken in
+the features' own precision (float32 at least), sums and solutions in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Moments", "damped"]
+
+
+@dataclass
+class Moments:
+    """Means and covariances of features x, and of x with targets t.
+
+    Args:
+        features: length of x.
+        targets: length of t; 0 where only x is of interest.
+        device: where the sums are kept.
+    """
+
+    features: int
+    targets: int = 0
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.rows = 0
+        self._x = self._zeros(self.features)
+        self._xx = self._zeros(self.features, self.features)
+        self._t = self._zeros(self.targets)
+        self._tx = self._zeros(self.targets, self.features)
+        self._tt = 0.0
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def add(self, x: Tensor, t: Tensor | None = None) -> None:
+        """Add rows: x (rows, features), and t (rows, targets) where there are targets."""
+        x = x.detach()
+        x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        self.rows += len(x)
+        self._x += x.sum(0, dtype=torch.float64)
+        self._xx += x.T @ x
+        if t is not None:
+            t = t.detach().to(x.dtype)
+            self._t += t.sum(0, dtype=torch.float64)
+            self._tx += t.T @ x
+            self._tt += float(t.square().sum(dtype=torch.float64))
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of x, (features,)."""
+        return self._x / max(1, self.rows)
+
+    @property
+    def mean_target(self) -> Tensor:
+        """Mean of t, (targets,)."""
+        return self._t / max(1, self.rows)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of x, (features, features)."""
+        return self._xx / max(1, self.rows) - torch.outer(self.mean, self.mean)
+
+    @property
+    def second_moment(self) -> Tensor:
+        """Mean of x xᵀ, (features, features)."""
+        return self._xx / max(1, self.rows)
+
+    @property
+    def cross_covariance(self) -> Tensor:
+        """Covariance of t with x, (targets, features)."""
+        return self._tx / max(1, self.rows) - torch.outer(self.mean_target, self.mean)
+
+    def fit(self, prior: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+        """Least squares of t on x, pulled towards a prior.
+
+        Minimises mean ‖W x + b − t‖² + λ‖W − prior‖² with λ = `ridge` × the mean variance of
+        the features.
+
+        Args:
+            prior: W to fall back on, (targets, features), float64.
+            ridge: strength of the pull; large values return the prior with a fitted bias.
+
+        Returns:
+            W (targets, features) and b (targets,), float64.
+        """
+        covariance = self.covariance
+        missing = self.cross_covariance - prior @ covariance
+        change = torch.linalg.solve(damped(covariance, ridge), missing.T).T
+        fitted = prior + change
+        return fitted, self.mean_target - fitted @ self.mean
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """Mean ‖W x + b − t‖² over the rows seen."""
+        shift = weight @ self.mean + bias - self.mean_target
+        spread = torch.trace(weight @ self.covariance @ weight.T)
+        spread -= 2 * (weight * self.cross_covariance).sum()
+        variance = self._tt / max(1, self.rows) - float(self.mean_target.square().sum())
+        return float(spread) + variance + float(shift.square().sum())
+
+
+def damped(matrix: Tensor, damping: float) -> Tensor:
+    """`matrix` + `damping` × its mean diagonal on the diagonal: positive definite."""
+    if not len(matrix):
+        return matrix
+    diagonal = matrix.diagonal()
+    # A site whose inputs never vary (all padding, or dead neurons) has a zero matrix.
+    amount = damping * float(diagonal.mean()) + 1e-12 * float(diagonal.abs().max()) + 1e-30
+    return matrix + amount * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)

@@ -1,0 +1,296 @@
+"""The main job: score, search, cut, repair, measure."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from headsmith.errors import BudgetError, DataError, HeadsmithError
+from headsmith.pruning.data import Batch
+from headsmith.pruning.families import Description, describe
+from headsmith.pruning.objective import Objective, objective_for
+from headsmith.pruning.repair import Refit, repair
+from headsmith.pruning.replay import inference, to_device
+from headsmith.pruning.score import SCORES, Ranking
+from headsmith.pruning.search import allocate, check_fraction
+from headsmith.pruning.sensitivity import measure
+from headsmith.pruning.statistics import collect
+from headsmith.pruning.surgery import apply_plan
+from headsmith.spec.cost import BlockShape, total_flops, total_parameters
+from headsmith.spec.plan import BlockPlan, PrunePlan
+
+__all__ = ["Progress", "Pruned", "check_model", "make_plan", "output_error", "prune", "rank"]
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, steps done, steps in all) as the work goes on."""
+
+_TRIAL_TOKENS = 4096  # tokens on which a trial size is measured: about a hundred sentences
+
+
+@dataclass
+class Pruned:
+    """What pruning gave.
+
+    Args:
+        model: the model, smaller; the one that was handed in.
+        plan: what was kept.
+        rankings: block name → order and importance of its groups.
+        refits: block name → what repair did; empty without repair.
+        seconds: stage → seconds it took.
+    """
+
+    model: nn.Module
+    plan: PrunePlan
+    rankings: dict[str, Ranking]
+    refits: dict[str, Refit] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nowhere."""
+
+
+def check_model(model: nn.Module) -> Description:
+    """Describe a model, and refuse one whose weights are not all finite.
+
+    Raises:
+        UnknownFamilyError: no family describes the model.
+        HeadsmithError: a weight is NaN or infinite.
+    """
+    description = describe(model)
+    broken = [
+        name for name, p in model.named_parameters() if p.device.type != "meta" and not _finite(p)
+    ]
+    if broken:
+        raise HeadsmithError(
+            f"{len(broken)} weights of the model are NaN or infinite, the first {broken[0]!r}. "
+            "Nothing was done; the checkpoint is damaged."
+        )
+    return description
+
+
+def _finite(parameter: torch.Tensor) -> bool:
+    if not parameter.numel() or not parameter.is_floating_point():
+        return True
+    # NaN spreads into the extremes; a sum could overflow without any weight being infinite.
+    low, high = parameter.detach().aminmax()
+    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
+
+
+def rank(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective | None = None,
+    *,
+    score: str = "obs",
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> dict[str, Ranking]:
+    """Order the heads and neurons of every block by how little they matter.
+
+    Args:
+        model: a model of a known family.
+        batches: calibration data.
+        objective: what is to be kept; None chooses by the model (`objective_for`).
+        score: one of `headsmith.pruning.SCORES`.
+        seed: of whatever is random.
+        progress: told how far the work is.
+
+    Returns:
+        Block name → ranking.
+    """
+    description = check_model(model)
+    objective = objective or objective_for(model)
+    return _rank(model, description, batches, objective, score, seed, progress)[0]
+
+
+def _rank(
+    model: nn.Module,
+    description: Description,
+    batches: Sequence[Batch],
+    objective: Objective,
+    score: str,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Ranking], Any]:
+    if score not in SCORES:
+        raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
+    if not batches:
+        raise DataError("No calibration data. Give at least one batch.")
+    statistics = collect(
+        model,
+        description,
+        batches,
+        objective,
+        seed=seed,
+        step=lambda done, total: progress("statistics", done, total),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    rankings = {}
+    for number, block in enumerate(description.blocks, start=1):
+        found = SCORES[score](block, description.base, statistics[block.name], generator)
+        rankings[block.name] = found
+        progress("order", number, len(description.blocks))
+    return rankings, statistics
+
+
+def make_plan(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective | None = None,
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    length: int = 128,
+    score: str = "obs",
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> tuple[PrunePlan, dict[str, Ranking]]:
+    """Score and search: decide what stays, without touching the model.
+
+    Args:
+        model: a model of a known family.
+        batches: calibration data; the first part of it serves to measure trial sizes.
+        objective: what is to be kept; None chooses by the model (`objective_for`).
+        flops: fraction of the blocks' FLOPs to keep, in (0, 1]; or
+        params: fraction of the blocks' parameters to keep, in (0, 1].
+        length: tokens of a sequence, for which FLOPs are counted.
+        score: one of `headsmith.pruning.SCORES`.
+        seed: of whatever is random.
+        progress: told how far the work is.
+
+    Raises:
+        BudgetError: not exactly one of `flops` and `params` is given, or it is out of range.
+    """
+    cost, budget = _budget(check_model(model).shapes, flops, params, length)
+    description = describe(model)
+    objective = objective or objective_for(model)
+    rankings, statistics = _rank(model, description, batches, objective, score, seed, progress)
+    sensitivities = measure(
+        model,
+        description,
+        statistics,
+        rankings,
+        _trial(batches),
+        objective,
+        step=lambda done, total: progress("sensitivity", done, total),
+    )
+    kept = allocate(description.shapes, sensitivities, cost, budget)
+    blocks = {
+        b.name: BlockPlan(b.kind, b.count, rankings[b.name].best(kept[b.name]))
+        for b in description.blocks
+    }
+    return PrunePlan(description.model_type, blocks), rankings
+
+
+def _budget(
+    shapes: Sequence[BlockShape], flops: float | None, params: float | None, length: int
+) -> tuple[Callable[[BlockShape, int], float], float]:
+    if (flops is None) == (params is None):
+        raise BudgetError("Give one budget: flops or params, the fraction to keep.")
+    if flops is not None:
+        check_fraction("flops", flops)
+        return (lambda shape, kept: shape.flops(length, kept)), flops * total_flops(shapes, length)
+    assert params is not None  # noqa: S101 - one of the two is given
+    check_fraction("params", params)
+    return (lambda shape, kept: shape.parameters(kept)), params * total_parameters(shapes)
+
+
+def _trial(batches: Sequence[Batch]) -> list[Batch]:
+    chosen: list[Batch] = []
+    tokens = 0
+    for batch in batches:
+        chosen.append(batch)
+        tokens += int(batch["attention_mask"].sum())
+        if tokens >= _TRIAL_TOKENS:
+            break
+    return chosen
+
+
+def prune(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective | None = None,
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    length: int = 128,
+    score: str = "obs",
+    mend: bool = True,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> Pruned:
+    """Prune a model in place: score, search, cut for good, and repair what is left.
+
+    Args:
+        model: a model of a known family.
+        batches: calibration data, some hundred texts or more; no labels are needed.
+        objective: what is to be kept; None chooses by the model (`objective_for`).
+        flops: fraction of the blocks' FLOPs to keep, in (0, 1]; or
+        params: fraction of the blocks' parameters to keep, in (0, 1].
+        length: tokens of a sequence, for which FLOPs are counted.
+        score: one of `headsmith.pruning.SCORES`.
+        mend: refit the output projections after the cut.
+        seed: of whatever is random.
+        progress: told how far the work is.
+
+    Returns:
+        The smaller model with its plan and what was found on the way.
+    """
+    clock = _Clock(progress)
+    objective = objective or objective_for(model)
+    plan, rankings = make_plan(
+        model,
+        batches,
+        objective,
+        flops=flops,
+        params=params,
+        length=length,
+        score=score,
+        seed=seed,
+        progress=clock,
+    )
+    result = Pruned(model, plan, rankings)
+    dense = copy.deepcopy(model) if mend and not plan.is_empty else None
+    apply_plan(model, plan)
+    if dense is not None:
+        result.refits = repair(
+            dense, model, batches, step=lambda done, total: clock("repair", done, total)
+        )
+    result.seconds = clock.seconds
+    return result
+
+
+class _Clock:
+    """Passes progress on, and adds up what each stage took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+        self._progress(stage, done, total)
+
+
+def output_error(
+    dense: nn.Module, pruned: nn.Module, batches: Sequence[Mapping[str, Any]], objective: Objective
+) -> float:
+    """The objective's error of `pruned` against `dense` over `batches`, per unit of its scale."""
+    error = scale = 0.0
+    with inference(dense), inference(pruned), torch.no_grad():
+        for batch in batches:
+            own = to_device(batch, dense)
+            target = objective.target(dense(**own), own)
+            one, size = objective.error(pruned(**own), own, target)
+            error, scale = error + one, scale + size
+    return error / max(scale, 1e-30)

@@ -1,0 +1,80 @@
+"""What was removed, noted in the model's own config, so that a checkpoint can be built again.
+
+The note is the config's `quantization_config`, whose `quant_method` is `"headsmith"`:
+Transformers hands it to us before it loads weights (see `checkpoint.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from headsmith.errors import PlanError
+from headsmith.pruning.families import Description
+from headsmith.spec.plan import PrunePlan
+
+__all__ = ["METHOD", "plan_of", "record_plan"]
+
+METHOD = "headsmith"
+
+
+def plan_of(model: nn.Module) -> PrunePlan | None:
+    """The plan that made `model` from its dense ancestor, or None if it was never pruned.
+
+    Args:
+        model: any model with a Transformers config.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> from headsmith.pruning import plan_of
+        >>> config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
+        ...                     num_attention_heads=2, intermediate_size=16)
+        >>> plan_of(BertModel(config)) is None
+        True
+    """
+    note = _note_of(getattr(model, "config", None))
+    if note is None or note.get("quant_method") != METHOD:
+        return None
+    return PrunePlan.from_dict(note.get("plan"))
+
+
+def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> None:
+    """Note in the model's config that `plan` follows what was noted before.
+
+    Where only heads are gone, `config.pruned_heads` is set as well: Transformers 4 reads it.
+
+    Raises:
+        PlanError: the model is quantized by someone else, or the plans do not fit together.
+    """
+    config = getattr(model, "config", None)
+    if config is None:
+        return
+    note = _note_of(config)
+    if note is not None and note.get("quant_method") != METHOD:
+        raise PlanError(
+            f"The model is quantized ({note.get('quant_method')}); prune it before quantizing."
+        )
+    earlier = plan_of(model)
+    whole = plan if earlier is None else earlier.then(plan)
+    config.quantization_config = {"quant_method": METHOD, "plan": whole.to_dict()}
+    pruned_heads = _pruned_heads(whole, description)
+    if pruned_heads:
+        config.pruned_heads = pruned_heads
+    elif hasattr(config, "pruned_heads"):
+        del config.pruned_heads
+
+
+def _note_of(config: Any) -> Mapping[str, Any] | None:
+    note = getattr(config, "quantization_config", None)
+    if note is None or isinstance(note, Mapping):
+        return note
+    return dict(note.to_dict())
+
+
+def _pruned_heads(plan: PrunePlan, description: Description) -> dict[int, list[int]]:
+    if plan.removed("neurons") or not all(b.kept for b in plan.blocks.values()):
+        return {}
+    layers = {b.name: b.layer_index for b in description.blocks}
+    return {layers[name]: list(block.removed) for name, block in plan.blocks.items()}

@@ -1,0 +1,153 @@
+"""Repair: refit what is left so that each block again adds to the residual stream what it did.
+
+Blocks are refitted in the order they run. For each output projection the ridge least squares
+
+    W' x_p + b' ≈ y_d + (r_d − r_p)
+
+is solved over the calibration data, where x_p is the projection's input in the model pruned
+and repaired so far, y_d its output in the unpruned model, and r_d − r_p how far the residual
+stream has drifted before it. The ridge pulls towards the weights that were kept; it is chosen
+on data that was not fitted on, and where no refit does better there, nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headsmith.pruning.data import Batch
+from headsmith.pruning.families import Block, Description, describe
+from headsmith.pruning.moments import Moments
+from headsmith.pruning.projections import bias, sizes, weight, write
+from headsmith.pruning.replay import Replay, inference, rows_of, to_device, watching
+
+__all__ = ["Refit", "repair"]
+
+_RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_HELD_OUT = 8  # one batch in eight is not fitted on
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What repair did to one block.
+
+    Args:
+        before: mean squared error of the block's output on data not fitted on, as pruned.
+        after: the same with the refitted projection.
+        ridge: the strength chosen; None where the projection was left as it was.
+    """
+
+    before: float
+    after: float
+    ridge: float | None
+
+
+def repair(
+    dense: nn.Module,
+    pruned: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    step: Callable[[int, int], None] | None = None,
+) -> dict[str, Refit]:
+    """Refit the output projections of `pruned` to follow `dense`, in place.
+
+    Args:
+        dense: the unpruned model.
+        pruned: the same model after `apply_plan`.
+        batches: at least 2 batches of calibration data; of fewer nothing is fitted.
+        step: called with (blocks done, blocks in all).
+
+    Returns:
+        Block name → what was done.
+    """
+    dense_description, description = describe(dense), describe(pruned)
+    with inference(dense), inference(pruned), torch.no_grad():
+        streams = _Streams(
+            Replay(dense, dense_description),
+            Replay(pruned, description),
+            [to_device(b, pruned) for b in batches],
+        )
+        found: dict[str, Refit] = {}
+        for layer in range(len(streams.pruned.layers)):
+            blocks = [b for b in description.blocks if b.layer_index == layer]
+            goals = streams.run_dense(layer, dense_description, [b.name for b in blocks])
+            for block, goal in zip(blocks, goals, strict=True):
+                found[block.name] = _refit(streams, layer, description, block, goal)
+                if step is not None:
+                    step(len(found), len(description.blocks))
+            streams.advance(layer)
+    return found
+
+
+class _Streams:
+    """What both models have computed so far, batch by batch."""
+
+    def __init__(self, dense: Replay, pruned: Replay, batches: list[dict[str, Tensor]]) -> None:
+        self.dense, self.pruned, self.batches = dense, pruned, batches
+        self.dense_given: list[Any] = [None] * len(batches)
+        self.pruned_given: list[Any] = [None] * len(batches)
+
+    def run_dense(
+        self, layer: int, description: Description, names: Sequence[str]
+    ) -> list[list[Tensor]]:
+        """Advance the unpruned model one layer; y_d + r_d for each named block and batch."""
+        blocks = [description[name] for name in names]
+        goals: list[list[Tensor]] = [[] for _ in blocks]
+        with watching(
+            description.base, [b.residual for b in blocks], [b.writer for b in blocks]
+        ) as seen:
+            for number, batch in enumerate(self.batches):
+                given = self.dense_given[number]
+                output = self.dense(batch, start=layer, given=given, stop=layer)
+                self.dense_given[number] = output
+                for block, goal in zip(blocks, goals, strict=True):
+                    total = seen[block.writer + ">"] + seen[block.residual + "<"]
+                    goal.append(rows_of(total, batch))
+        return goals
+
+    def advance(self, layer: int) -> None:
+        """Run the pruned model's layer, repaired by now, to begin the next one from."""
+        for number, batch in enumerate(self.batches):
+            self.pruned_given[number] = self.pruned(
+                batch, start=layer, given=self.pruned_given[number], stop=layer
+            )
+
+
+def _refit(
+    streams: _Streams, layer: int, description: Description, block: Block, goals: list[Tensor]
+) -> Refit:
+    writer = description.base.get_submodule(block.writer)
+    features, outputs = sizes(writer)
+    device = weight(writer).device
+    fitted, aside = (Moments(features, outputs, device) for _ in range(2))
+    with watching(description.base, [block.residual, block.writer], []) as seen:
+        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=True)):
+            given = streams.pruned_given[number]
+            streams.pruned(batch, start=layer, given=given, stop=layer)
+            inputs = rows_of(seen[block.writer + "<"], batch)
+            target = goal - rows_of(seen[block.residual + "<"], batch)
+            (aside if number % _HELD_OUT == 1 else fitted).add(inputs, target)
+    return _choose(writer, fitted, aside)
+
+
+def _choose(writer: nn.Module, fitted: Moments, aside: Moments) -> Refit:
+    own = weight(writer).double()
+    own_bias = bias(writer)
+    zeros = torch.zeros(len(own), dtype=own.dtype, device=own.device)
+    before = aside.error(own, zeros if own_bias is None else own_bias.double())
+    if not aside.rows or not fitted.rows or own_bias is None:
+        return Refit(before, before, None)
+    best = Refit(before, before, None)
+    chosen: tuple[Tensor, Tensor] | None = None
+    for ridge in _RIDGES:
+        candidate = fitted.fit(own, ridge)
+        error = aside.error(*candidate)
+        if error < best.after:
+            best, chosen = Refit(before, error, ridge), candidate
+    if chosen is not None:
+        write(writer, *chosen)
+    return best

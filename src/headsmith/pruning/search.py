@@ -1,0 +1,86 @@
+"""Search: how many groups each block keeps, so that the summed error is least within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headsmith.errors import BudgetError
+from headsmith.pruning.sensitivity import Sensitivity
+from headsmith.spec.cost import BlockShape
+
+__all__ = ["allocate", "check_fraction", "choices"]
+
+_UNITS = 4000  # resolution of the budget in the dynamic program
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Refuse a budget outside (0, 1].
+
+    Raises:
+        BudgetError: with the budget's name and what was received.
+    """
+    if not (isinstance(value, int | float) and 0 < value <= 1):
+        raise BudgetError(
+            f"{name} is the fraction to keep, above 0 and at most 1 (0.6 keeps 60%). "
+            f"Received {value}."
+        )
+
+
+def choices(count: int, kind: str) -> list[int]:
+    """Sizes a block may be cut to: any number of heads, neurons in steps that kernels like."""
+    step = 1
+    if kind == "neurons":
+        # Matrix kernels work in tiles: multiples of 32 ran up to 7% faster at equal FLOPs.
+        step = 32 if count >= 512 else max(1, count // 16)
+    return sorted({*range(0, count, step), count})
+
+
+def allocate(
+    shapes: Sequence[BlockShape],
+    sensitivities: Mapping[str, Sensitivity],
+    cost: Callable[[BlockShape, int], float],
+    budget: float,
+) -> dict[str, int]:
+    """Choose a size for each block by dynamic programming.
+
+    Args:
+        shapes: the blocks.
+        sensitivities: error of each block at some sizes.
+        cost: what a block costs at a size (FLOPs, parameters, …).
+        budget: the most that all may cost together.
+
+    Returns:
+        Block name → groups kept. The costs never add up to more than `budget`.
+
+    Raises:
+        BudgetError: even the smallest sizes cost more than the budget.
+    """
+    unit = budget / _UNITS
+    best = np.zeros(_UNITS + 1)
+    taken: list[NDArray[np.int64]] = []
+    spending: list[list[int]] = []
+    for shape in shapes:
+        sizes = choices(shape.count, shape.kind)
+        errors = sensitivities[shape.name].at(sizes)
+        # Rounded up, so that the whole never exceeds the budget.
+        units = [int(np.ceil(cost(shape, s) / unit - 1e-9)) for s in sizes]
+        table = np.full((len(sizes), _UNITS + 1), np.inf)
+        for row, (error, spent) in enumerate(zip(errors, units, strict=True)):
+            if spent <= _UNITS:
+                table[row, spent:] = best[: _UNITS + 1 - spent] + error
+        choice = table.argmin(0)
+        best = table[choice, np.arange(_UNITS + 1)]
+        taken.append(choice)
+        spending.append(units)
+    if not np.isfinite(best[_UNITS]):
+        raise BudgetError("No plan meets this budget: what cannot be removed costs more.")
+    left = _UNITS
+    kept: dict[str, int] = {}
+    for shape, choice, units in reversed(list(zip(shapes, taken, spending, strict=True))):
+        index = int(choice[left])
+        kept[shape.name] = choices(shape.count, shape.kind)[index]
+        left -= units[index]
+    return kept

@@ -1,0 +1,298 @@
+"""Checkpoints: bit for bit, like any other model afterwards, and nothing half-written."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from tiny import TINY_MODELS, batch_for, output_of, plan_from
+from torch import nn
+from transformers import AutoModel
+
+import headsmith
+from headsmith import PrunePlan
+from headsmith.errors import CheckpointError, OutputError, PlanError
+from headsmith.pruning import apply_plan, load, plan_of, plan_of_heads, save
+
+_KEEP = {
+    "uneven": lambda count: [0, count - 1],
+    "nothing": lambda count: [],
+    "all": lambda count: list(range(count)),
+}
+
+
+def _auto_class(model: nn.Module) -> type:
+    return getattr(transformers, type(model).__name__)
+
+
+@pytest.mark.parametrize("keep", sorted(_KEEP))
+def test_round_trip_is_bit_for_bit(model: nn.Module, keep: str, tmp_path: Path) -> None:
+    apply_plan(model, plan_from(model, _KEEP[keep]))
+    batch = batch_for(model)
+    expected = output_of(model, batch)
+    save(model, tmp_path / "one")
+    for loaded in (
+        _auto_class(model).from_pretrained(tmp_path / "one"),
+        headsmith.load(tmp_path / "one"),
+    ):
+        assert torch.equal(output_of(loaded, batch), expected)
+        assert plan_of(loaded) == plan_of(model)
+        assert not loaded.training
+    # What was loaded saves itself with plain Transformers, and loads again.
+    loaded.save_pretrained(tmp_path / "two")
+    again = load(tmp_path / "two")
+    assert torch.equal(output_of(again, batch), expected)
+    one, two = (load_file(tmp_path / d / "model.safetensors") for d in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_auto_model_opens_the_base_of_a_task_model(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert-classifier"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    base = AutoModel.from_pretrained(tmp_path / "m")
+    batch = batch_for(model)
+    assert torch.equal(output_of(base, batch), output_of(model.bert, batch))
+
+
+def test_a_loaded_model_is_like_any_other(model: nn.Module, tmp_path: Path) -> None:
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    batch = batch_for(model)
+    assert not getattr(loaded, "is_quantized", False)
+    assert not hasattr(loaded, "hf_quantizer")
+    assert {p.dtype for p in copy.deepcopy(loaded).half().parameters()} == {torch.float16}
+    bfloat = copy.deepcopy(loaded).to(torch.bfloat16)
+    assert {p.dtype for p in bfloat.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in load(tmp_path / "m", dtype=torch.float32).parameters()} == {
+        torch.float32
+    }
+    loaded.train()
+    optimizer = torch.optim.SGD(loaded.parameters(), lr=0.01)
+    loaded(**batch)[0].square().mean().backward()
+    optimizer.step()
+    loaded.eval()
+    # A second pruning composes with the first, also through a checkpoint.
+    first = plan_of(loaded)
+    second = plan_from(loaded, lambda count: [count - 1])
+    apply_plan(loaded, second)
+    assert plan_of(loaded) == first.then(second)
+    save(loaded, tmp_path / "again")
+    assert torch.equal(output_of(load(tmp_path / "again"), batch), output_of(loaded, batch))
+
+
+def test_plain_transformers_in_a_fresh_process(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"](torch.float32)
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    code = (
+        "import sys, torch; import headsmith.pruning; from transformers import AutoModel\n"
+        "model = AutoModel.from_pretrained(sys.argv[1])\n"
+        "print(model(torch.arange(3, 9).unsqueeze(0)).last_hidden_state.double().sum().item())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    expected = model(torch.arange(3, 9).unsqueeze(0)).last_hidden_state.double().sum().item()
+    assert float(run.stdout) == expected
+
+
+def test_heads_pruned_by_transformers_4_are_opened(tmp_path: Path) -> None:
+    """Transformers 5 alone raises on such a checkpoint, or fills it with random weights."""
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_of_heads(model, {0: [1], 1: [0, 2]}))
+    save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    assert config["pruned_heads"] == {"0": [1], "1": [0, 2]}
+    del config["quantization_config"]
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    loaded = load(tmp_path / "m")
+    batch = batch_for(model)
+    assert torch.equal(output_of(loaded, batch), output_of(model, batch))
+    assert plan_of(loaded) == plan_of(model)
+    config["pruned_heads"] = {"0": [7]}
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(PlanError, match=r"heads 0 to 2\. Received \[7\]"):
+        load(tmp_path / "m")
+
+
+def test_no_random_weights_ever(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    _, info = _auto_class(model).from_pretrained(tmp_path / "m", output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "version 99"),
+        ({"model_type": "gpt2"}, "for a model of type 'gpt2'"),
+        ({"blocks": []}, '"blocks" is an object'),
+        ({"blocks": {"../../x": {"kind": "heads", "count": 3, "kept": "0"}}}, "module path"),
+        (
+            {"blocks": {"embeddings": {"kind": "heads", "count": 3, "kept": "0"}}},
+            "does not have",
+        ),
+        (
+            {
+                "blocks": {
+                    "encoder.layer.0.attention": {
+                        "kind": "heads",
+                        "count": 3,
+                        "kept": "0-999999999",
+                    }
+                }
+            },
+            "must be below 3",
+        ),
+        (
+            {
+                "blocks": {
+                    "encoder.layer.0.attention": {"kind": "heads", "count": 10**12, "kept": ""}
+                }
+            },
+            "count is an integer from 0",
+        ),
+    ],
+)
+def test_a_tampered_plan_is_refused(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["quantization_config"]["plan"].update(change)
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(PlanError, match=message):
+        load(tmp_path / "m")
+
+
+def test_a_plan_that_does_not_fit_the_weights_is_an_error(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["quantization_config"]["plan"]["blocks"]["encoder.layer.0.attention"]["kept"] = "1"
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="No model can be opened"):
+        load(tmp_path / "m")
+
+
+def test_only_safetensors_are_read(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"]()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="safetensors"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"model_type": "bert"}'])
+def test_what_is_no_checkpoint_is_an_error(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match="No model can be opened"):
+        load(tmp_path if content is not None else tmp_path / "missing")
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"]()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/precious.txt").write_text("mine")
+    with pytest.raises(OutputError, match="exists and is not empty"):
+        save(model, tmp_path / "m")
+    assert [p.name for p in (tmp_path / "m").iterdir()] == ["precious.txt"]
+    save(model, tmp_path / "m", overwrite=True, texts={"note.txt": "hello"})
+    assert (tmp_path / "m/note.txt").read_text() == "hello"
+    assert not (tmp_path / "m/precious.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TINY_MODELS["bert"]()
+    save(model, tmp_path / "old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    for target in ("new", "old"):
+        with pytest.raises(OutputError, match="the disk is full"):
+            save(model, tmp_path / target, overwrite=True, texts={"note.txt": "hello"})
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
+    load(tmp_path / "old")
+
+
+_SAVE_LARGE = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[2])
+import torch
+from tiny import TINY_MODELS
+from headsmith.errors import OutputError
+from headsmith.pruning import save
+model = TINY_MODELS["bert"]()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if sys.argv[3] == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+    try:
+        save(model, sys.argv[1])
+    except OutputError as error:
+        print(error)
+else:
+    model.save_pretrained = lambda folder: (open(f"{folder}/part", "w").close(), print("in", flush=True), signal.pause())
+    save(model, sys.argv[1])
+"""
+
+
+def test_a_limit_met_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    tests = str(Path(__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", _SAVE_LARGE, str(tmp_path / "m"), tests, "limit"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Could not write" in run.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_while_writing_leaves_no_output_folder(tmp_path: Path) -> None:
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", _SAVE_LARGE, str(tmp_path / "m"), tests, "kill"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        process.kill()
+    assert not (tmp_path / "m").exists()
+    # What was written aside is hidden, and does not stand in the way of the next try.
+    save(TINY_MODELS["bert"](), tmp_path / "m")
+    load(tmp_path / "m")
+
+
+def test_the_plan_is_checked_before_the_config_is_touched() -> None:
+    model = TINY_MODELS["bert"]()
+    before = model.config.to_dict()
+    with pytest.raises(PlanError):
+        apply_plan(model, PrunePlan("gpt2"))
+    assert model.config.to_dict() == before

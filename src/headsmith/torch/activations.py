@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]

@@ -23,10 +23,10 @@ than a block exists. Rows that a mask will fill are not computed at all.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -76,7 +76,7 @@ class EndWeights(NamedTuple):
             >>> EndWeights(*[torch.ones(1)] * 6, 1e-12).to(torch.float64).norm_bias.dtype
             torch.float64
         """
-        changed = {
+        changed: dict[str, Any] = {
             name: value.to(dtype)
             for name, value in self._asdict().items()
             if isinstance(value, Tensor)

@@ -13,7 +13,7 @@ https://arxiv.org/abs/2411.09009) and of Liger-Kernel's fused linear cross-entro
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 

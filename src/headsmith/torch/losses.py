@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from headsmith.torch.eager import compute_dtype, may_read_values

@@ -18,7 +18,7 @@ import warnings
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from headsmith.spec.configs import read_float, read_int, read_squad_config
@@ -247,7 +247,8 @@ class PoolerEndLogits(nn.Module):
                 chunk_size=self.chunk_size,
             )
         else:
-            x = torch.cat(torch.broadcast_tensors(hidden_states, start_states), dim=-1)
+            both = torch.broadcast_tensors(hidden_states, start_states)  # type: ignore[no-untyped-call]
+            x = torch.cat(both, dim=-1)
             x = self.LayerNorm(self.activation(self.dense_0(x)))
             scores = self.dense_1(x).squeeze(-1)
         if p_mask is None:
@@ -277,7 +278,7 @@ class PoolerEndLogits(nn.Module):
 
 def _warn_of_half(given: str) -> None:
     """Say that one of two inputs came alone."""
-    if torch.compiler.is_compiling():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
         return
     missing = "cls_index" if given == "is_impossible" else "is_impossible"
     warnings.warn(

@@ -420,8 +420,16 @@ def rank_spans(
         [[1]]
     """
     scores = _normalise(end_logits, 1, log_probs)
-    top, index = torch.topk(scores, min(end_n_top, scores.shape[1]), dim=1)
+    top, index = torch.topk(scores, _at_most(end_n_top, scores.shape[1]), dim=1)
     return Beams(start_scores, start_index, top.flatten(1), index.flatten(1))
+
+
+def _at_most(number: int, length: int) -> int:
+    """Give min(number, length), so that a captured graph of dynamic length has a fixed number.
+
+    `min` would be kept as an expression of the length, and with it every shape behind it.
+    """
+    return number if length >= number else length
 
 
 class SQuADHead(nn.Module):
@@ -567,7 +575,7 @@ class SQuADHead(nn.Module):
         start_logits = self.start_logits(hidden_states, p_mask=p_mask)
         dtype = self._result_dtype(hidden_states, start_logits)
         start_scores = _normalise(start_logits, 1, self.log_probs)
-        number = min(self.start_n_top, start_scores.shape[1])
+        number = _at_most(self.start_n_top, start_scores.shape[1])
         top, index = torch.topk(start_scores, number, dim=1)
         wide = index.unsqueeze(-1).expand(-1, -1, hidden_states.shape[-1])
         beams = hidden_states.gather(1, wide)

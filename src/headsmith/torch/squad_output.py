@@ -57,6 +57,7 @@ class SquadHeadOutput(OrderedDict[str, Any]):
             pairs = _as_pairs(first)
             if pairs is not None:
                 object.__setattr__(self, names[0], None)
+                OrderedDict.__delitem__(self, names[0])
                 for name, value in pairs:
                     if name not in names:
                         raise ValueError(

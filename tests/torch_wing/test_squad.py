@@ -218,9 +218,7 @@ def test_end_scores_in_float32_for_states_of_any_size(scale, size):
     h, s = torch.randn(2, 40, 1, size) * scale, torch.randn(2, 1, 5, size) * scale
     truth = truth_of(h, s, w)
 
-    plain = torch.tanh(
-        nn.functional.linear(torch.cat(torch.broadcast_tensors(h, s), -1), *w[:2])
-    )
+    plain = torch.tanh(nn.functional.linear(torch.cat(torch.broadcast_tensors(h, s), -1), *w[:2]))
     plain = nn.functional.linear(nn.functional.layer_norm(plain, [size], *w[2:4], EPS), *w[4:6])
     worst = (plain.squeeze(-1) - truth).abs().max()
     with torch.no_grad():
@@ -253,9 +251,7 @@ def test_sixteen_bits_are_no_worse_than_the_plain_way(dtype, grad):
     w = weights_of(size, dtype, scale=size**-0.5)
     h, s = torch.randn(3, 123, 1, size).to(dtype), torch.randn(3, 1, 5, size).to(dtype)
     truth = truth_of(h, s, w)
-    plain = torch.tanh(
-        nn.functional.linear(torch.cat(torch.broadcast_tensors(h, s), -1), *w[:2])
-    )
+    plain = torch.tanh(nn.functional.linear(torch.cat(torch.broadcast_tensors(h, s), -1), *w[:2]))
     plain = nn.functional.linear(nn.functional.layer_norm(plain, [size], *w[2:4], EPS), *w[4:6])
 
     with torch.set_grad_enabled(grad):
@@ -288,7 +284,10 @@ def test_expanded_states_are_recognised():
 @pytest.mark.parametrize("chunk_size", [1, 2, 5, 1000])
 def test_chunks_change_nothing(chunk_size):
     w = weights_of(6, torch.float64)
-    h, s = torch.randn(2, 7, 1, 6, dtype=torch.float64), torch.randn(2, 1, 3, 6, dtype=torch.float64)
+    h, s = (
+        torch.randn(2, 7, 1, 6, dtype=torch.float64),
+        torch.randn(2, 1, 3, 6, dtype=torch.float64),
+    )
     skip = torch.rand(2, 7, 1) < 0.4
     for grad, mask in itertools.product((True, False), (None, skip)):
         with torch.set_grad_enabled(grad):
@@ -317,7 +316,8 @@ def test_nothing_large_is_made_at_inference(monkeypatch):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
             seen.extend(
-                x.untyped_storage().nbytes() for x in torch.utils._pytree.tree_leaves(out)
+                x.untyped_storage().nbytes()
+                for x in torch.utils._pytree.tree_leaves(out)
                 if isinstance(x, torch.Tensor)
             )
             return out
@@ -393,7 +393,8 @@ def test_positions_outside_are_ignored(position):
     del outside["cls_index"], outside["is_impossible"]
     start_logits = head.start_logits(x)
     torch.testing.assert_close(
-        head(x, **outside)[0], nn.functional.cross_entropy(start_logits, label["start_positions"]) / 2
+        head(x, **outside)[0],
+        nn.functional.cross_entropy(start_logits, label["start_positions"]) / 2,
     )
 
 
@@ -683,7 +684,7 @@ def test_a_missing_field_is_named(cls):
 def test_errors_name_what_was_given():
     with pytest.raises(AttributeError, match=r"SQuADHead reads `end_n_top`"):
         SQuADHead(SimpleNamespace(hidden_size=4, layer_norm_eps=1e-5, start_n_top=1))
-    with pytest.raises(ValueError, match='"gold" or "soft". Received: \'hard\''):
+    with pytest.raises(ValueError, match=r"Received: .hard."):
         SQuADHead(CONFIG, answer_start="hard")
     head = make()
     for shape in ((2, 8), (2, 0, 8)):

@@ -92,9 +92,7 @@ def test_export(head, call, strict):
         for name in ("hidden_states", *kwargs)
         if name != "return_dict"
     } | {"return_dict": None}
-    program = torch.export.export(
-        head, (x,), kwargs, dynamic_shapes=shapes, strict=strict
-    )
+    program = torch.export.export(head, (x,), kwargs, dynamic_shapes=shapes, strict=strict)
     x, mask, label = inputs(3, 11)
     kwargs = CALLS[call](x, mask, label) | {"return_dict": True}
     got = program.module()(x, **kwargs)

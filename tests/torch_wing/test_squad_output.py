@@ -69,7 +69,9 @@ def test_nothing_can_be_taken_out(output):
 
 def test_from_pairs_as_data_parallel_gathers():
     """`DataParallel` builds type(out)((key, gathered) for key in out)."""
-    gathered = SquadHeadOutput((key, value) for key, value in [("loss", LOSS), ("cls_logits", PROBS)])
+    gathered = SquadHeadOutput(
+        (key, value) for key, value in [("loss", LOSS), ("cls_logits", PROBS)]
+    )
     assert gathered.loss is LOSS
     assert gathered.to_tuple() == (LOSS, PROBS)
     assert SquadHeadOutput({"cls_logits": PROBS}).to_tuple() == (PROBS,)

@@ -209,9 +209,7 @@ def squad_predict(
         start,
         np.take_along_axis(end_probs, end, 1).reshape(len(h), -1),
         end.reshape(len(h), -1),
-        answer_class(
-            h, _soft_state(h, scores, p_mask), _part(weights, "answer_class"), cls_index
-        ),
+        answer_class(h, _soft_state(h, scores, p_mask), _part(weights, "answer_class"), cls_index),
     )
 
 
@@ -296,6 +294,8 @@ def attention_pool(
 ) -> Array:
     """Pool (batch, seq, H) with the state dict of `AttentionPooling`, keys and values made.
 
+    States of padding are zeros, which matters only where there is nothing but padding.
+
     Example:
         >>> w = {"query": [[0.0]], "key.weight": [[1.0]], "value.weight": [[1.0]],
         ...      "value.bias": [0.0], "output.weight": [[1.0]], "output.bias": [0.0]}
@@ -304,6 +304,8 @@ def attention_pool(
     """
     h, query = _f(hidden), _f(weights["query"])
     heads, size = query.shape
+    if attention_mask is not None:
+        h = np.where((np.asarray(attention_mask) == 0)[..., None], 0.0, h)
     keys = _linear(h, weights, "key").reshape(*h.shape[:2], heads, size)
     values = _linear(h, weights, "value").reshape(*h.shape[:2], heads, size)
     scores = np.einsum("nd,blnd->bnl", query, keys) / math.sqrt(size)

@@ -138,8 +138,8 @@ def attention_pool(
         key_weight: Tensor (H, H), rows in head order.
         value_weight: Tensor (H, H), rows in head order.
         value_bias: Tensor (H,).
-        attention_mask: Tensor (..., seq), non-zero = a token. Default: all are. In an example
-            without tokens all positions count alike.
+        attention_mask: Tensor (..., seq), non-zero = a token. Default: all are. An example
+            without tokens is pooled as one of zeros.
 
     Returns:
         Tensor (..., H) in the dtype of `hidden_states`, or autocast's. The softmax is computed

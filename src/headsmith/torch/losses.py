@@ -47,6 +47,9 @@ ProblemType = Literal["regression", "single_label_classification", "multi_label_
 IGNORED = -100
 """The label that takes no part."""
 
+_SMALL = 1 << 18
+"""Logits of at most this many numbers are copied in less time than a further operation takes."""
+
 _PACK_BELOW = 0.8
 """Copying the kept rows of the logits pays when fewer than this fraction are kept."""
 
@@ -89,12 +92,14 @@ def check_reduction(reduction: str, num_items_in_batch: Tensor | float | None) -
         )
 
 
-def divide(total: Tensor, count: Tensor, num_items_in_batch: Tensor | float | None) -> Tensor:
+def divide(
+    total: Tensor, count: Tensor | int, num_items_in_batch: Tensor | float | None
+) -> Tensor:
     """Divide a sum by the number of labels, or of items across an accumulated batch.
 
     Args:
         total: Scalar.
-        count: Integer scalar, the labels that count; 0 is taken as 1, since the sum is 0 then.
+        count: The labels that count, a number or an integer scalar; 0 is taken as 1, since the sum is 0 then.
         num_items_in_batch: Taken in place of `count` if given, on any device.
 
     Returns:
@@ -106,7 +111,7 @@ def divide(total: Tensor, count: Tensor, num_items_in_batch: Tensor | float | No
         2.0
     """
     if num_items_in_batch is None:
-        return total / count.clamp(min=1)
+        return total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))
     if isinstance(num_items_in_batch, Tensor):
         num_items_in_batch = num_items_in_batch.to(total.device)
     return total / num_items_in_batch
@@ -128,35 +133,52 @@ def _cross_entropy(
             "Expected labels with the shape of the logits less their last dimension. "
             f"Received: logits {tuple(logits.shape)}, labels {tuple(labels.shape)}."
         )
-    flat = logits.reshape(-1, logits.shape[-1])
-    target = labels.reshape(-1).to(device=flat.device, dtype=torch.long)
-    ignored = target == ignore_index
-    count = target.numel() - ignored.sum()
-    if not may_read_values(logits, labels):
-        flat = flat.masked_fill(ignored.unsqueeze(-1), 0.0)
-    elif flat.device.type == "cpu" and (kept := int(count)) < target.numel():
-        if reduction != "none" and kept < _PACK_BELOW * target.numel():
+    flat = logits if logits.ndim == 2 else logits.reshape(-1, logits.shape[-1])
+    target = labels if labels.ndim == 1 else labels.reshape(-1)
+    if target.dtype != torch.long or target.device != flat.device:
+        target = target.to(flat.device, torch.long)
+    inner: Reduction = "none" if reduction == "none" else "sum"
+    count: Tensor | int = target.numel()
+    readable = may_read_values(logits, labels)
+    if readable and flat.device.type == "cpu" and _none_ignored(target, ignore_index):
+        # Nothing to look after; also the case of the small losses, where each step counts.
+        inner = reduction if num_items_in_batch is None else inner
+    elif readable and flat.device.type == "cpu":
+        ignored = target == ignore_index
+        count = target.numel() - int(ignored.count_nonzero())
+        if reduction != "none" and count < _PACK_BELOW * target.numel():
             rows = (~ignored).nonzero().squeeze(-1)
             flat, target = flat.index_select(0, rows), target.index_select(0, rows)
         else:
+            flat = _silence(flat, ignored.nonzero().squeeze(-1))
+    else:
+        ignored = target == ignore_index
+        count = target.numel() - ignored.sum()
+        if readable:
             flat = _silence(flat, ignored)
-    elif flat.device.type != "cpu":
-        flat = _silence(flat, ignored)
+        else:
+            flat = flat.masked_fill(ignored.unsqueeze(-1), 0.0)
     losses = F.cross_entropy(
         flat.to(compute_dtype(flat.dtype)),
         target,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
-        reduction="none" if reduction == "none" else "sum",
+        reduction=inner,
     )
     if reduction == "none":
         return losses.view(labels.shape)
-    return losses if reduction == "sum" else divide(losses, count, num_items_in_batch)
+    return losses if inner == reduction else divide(losses, count, num_items_in_batch)
+
+
+def _none_ignored(target: Tensor, ignore_index: int) -> bool:
+    """Tell, at the price of one reduction, that no label is ignored; False = not known."""
+    return target.numel() > 0 and int(target.min()) > ignore_index
 
 
 def _silence(logits: Tensor, ignored: Tensor) -> Tensor:
     """Make sure that no gradient reaches the ignored rows, without a copy of the logits.
 
+    `ignored` is their indices, or a bool mask where finding the indices would wait for a device.
     The gradient is 0 there already, unless the row holds an infinity or NaN: 0 * NaN.
     """
     if not (torch.is_grad_enabled() and logits.requires_grad):
@@ -166,9 +188,10 @@ def _silence(logits: Tensor, ignored: Tensor) -> Tensor:
     def silence(gradient: Tensor) -> Tensor:
         # The gradient of a view that only the loss reads belongs to nobody else, so it may be
         # changed in place, unless a graph of it is being made.
-        if gradient.requires_grad:
-            return gradient.masked_fill(ignored.unsqueeze(-1), 0.0)
-        return gradient.masked_fill_(ignored.unsqueeze(-1), 0.0)
+        target = gradient.clone() if gradient.requires_grad else gradient
+        if ignored.dtype == torch.bool:
+            return target.masked_fill_(ignored.unsqueeze(-1), 0.0)
+        return target.index_fill_(0, ignored, 0.0)
 
     view.register_hook(silence)  # type: ignore[no-untyped-call]
     return view
@@ -354,6 +377,35 @@ def multiple_choice_loss(
     )
 
 
+def _both_at_once(
+    start_logits: Tensor, end_logits: Tensor, start_positions: Tensor, end_positions: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Stack the two problems if nothing is ignored: the means of the halves have equal weight."""
+    tensors = (start_logits, end_logits, start_positions, end_positions)
+    if not (
+        start_logits.device.type == "cpu"
+        and start_logits.ndim == 2
+        and 0 < start_logits.numel() <= _SMALL
+        and start_logits.shape == end_logits.shape
+        and start_logits.dtype == end_logits.dtype
+        and start_positions.shape == end_positions.shape == start_logits.shape[:1]
+        and may_read_values(*tensors)
+    ):
+        return None
+    positions = torch.cat(tensors[2:])
+    low, high = positions.aminmax()
+    if int(low) < 0 or int(high) >= start_logits.shape[1]:
+        return None
+    logits = torch.cat(tensors[:2])
+    return logits.to(compute_dtype(logits.dtype)), positions.to(torch.long)
+
+
+def _inside(positions: Tensor, length: int) -> Tensor:
+    """Put -100 for positions outside [0, length)."""
+    inside = (positions >= 0) & (positions < length)
+    return torch.where(inside, positions, IGNORED)
+
+
 def question_answering_loss(
     start_logits: Tensor,
     end_logits: Tensor,
@@ -393,16 +445,18 @@ def question_answering_loss(
         >>> f"{loss:.4f}"
         '2.0794'
     """
+    if reduction == "mean" and num_items_in_batch is None:
+        both = _both_at_once(start_logits, end_logits, start_positions, end_positions)
+        if both is not None:
+            return F.cross_entropy(*both, label_smoothing=label_smoothing)
     parts = []
     for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
         if positions.ndim == logits.ndim:
             positions = positions.squeeze(-1)
-        positions = positions.to(logits.device)
-        outside = (positions < 0) | (positions >= logits.shape[-1])
         parts.append(
             _cross_entropy(
                 logits,
-                positions.masked_fill(outside, IGNORED),
+                _inside(positions.to(logits.device), logits.shape[-1]),
                 ignore_index=IGNORED,
                 label_smoothing=label_smoothing,
                 reduction=reduction,

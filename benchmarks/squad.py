@@ -34,9 +34,7 @@ def cases() -> Iterator[Case]:
 
 def _sides(batch: int, length: int, hidden: int, masked: bool, train: bool) -> Sides:
     torch.manual_seed(0)
-    config = SimpleNamespace(
-        hidden_size=hidden, layer_norm_eps=1e-12, start_n_top=5, end_n_top=5
-    )
+    config = SimpleNamespace(hidden_size=hidden, layer_norm_eps=1e-12, start_n_top=5, end_n_top=5)
     heads = ours.SQuADHead(config), reference.SQuADHead(config)
     heads[1].load_state_dict(heads[0].state_dict())
     x = torch.randn(batch, length, hidden, requires_grad=train)

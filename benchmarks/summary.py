@@ -18,7 +18,9 @@ def cases() -> Iterator[Case]:
         for backward in (False, True):
             passes = "forward + backward" if backward else "forward"
             yield Case(
-                "SequenceSummary", f'"{kind}", 32×128×768, {passes}', partial(_sides, kind, backward)
+                "SequenceSummary",
+                f'"{kind}", 32×128×768, {passes}',
+                partial(_sides, kind, backward),
             )
 
 

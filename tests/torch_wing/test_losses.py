@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -294,22 +294,28 @@ def test_as_in_transformers_5():
     x, y = torch.from_numpy(logits).float(), torch.from_numpy(labels)
     items = torch.tensor(11)
     config = SimpleNamespace(num_labels=5, problem_type=None)
-    for options in ({}, {"num_items_in_batch": items}):
+    start, end = x[..., 0], x[..., 1]
+    at = torch.tensor([0, 5, 9]), torch.tensor([1, 2, 3])
+    theirs = loss_utils
+    for opt in ({}, {"num_items_in_batch": items}):
         pairs = [
-            (causal_language_modeling_loss(x, y, **options), loss_utils.ForCausalLMLoss(x, y, 5, **options)),
-            (masked_language_modeling_loss(x, y, **options), loss_utils.ForMaskedLMLoss(x, y, 5, **options)),
-            (token_classification_loss(x, y, **options), loss_utils.ForTokenClassification(x, y, config, **options)),
+            (causal_language_modeling_loss(x, y, **opt), theirs.ForCausalLMLoss(x, y, 5, **opt)),
+            (masked_language_modeling_loss(x, y, **opt), theirs.ForMaskedLMLoss(x, y, 5, **opt)),
             (
-                sequence_classification_loss(x[:, 0], y[:, 0], **options),
-                loss_utils.ForSequenceClassificationLoss(y[:, 0], x[:, 0], config, **options),
+                token_classification_loss(x, y, **opt),
+                theirs.ForTokenClassification(x, y, config, **opt),
             ),
             (
-                question_answering_loss(x[..., 0], x[..., 1], torch.tensor([0, 5, 9]), torch.tensor([1, 2, 3]), **options),
-                loss_utils.ForQuestionAnsweringLoss(x[..., 0], x[..., 1], torch.tensor([0, 5, 9]), torch.tensor([1, 2, 3]), **options),
+                sequence_classification_loss(x[:, 0], y[:, 0], **opt),
+                theirs.ForSequenceClassificationLoss(y[:, 0], x[:, 0], config, **opt),
             ),
-        ]  # fmt: skip
-        for ours, theirs in pairs:
-            torch.testing.assert_close(ours, theirs)
+            (
+                question_answering_loss(start, end, *at, **opt),
+                theirs.ForQuestionAnsweringLoss(start, end, *at, **opt),
+            ),
+        ]
+        for mine, value in pairs:
+            torch.testing.assert_close(mine, value)
 
 
 @pytest.mark.parametrize("loss", PER_TOKEN)

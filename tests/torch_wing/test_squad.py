@@ -307,6 +307,28 @@ def test_loose_rows():
     torch.testing.assert_close(row_scores(h.view(6, 4), example, s, w, chunk_size=4), whole)
 
 
+def test_the_error_of_the_whole_head_in_float32():
+    """At the size of a small encoder, with the weights a model has: at most 5e-6."""
+    torch.manual_seed(0)
+    head = SQuADHead(SquadHeadConfig(384, EPS, 5, 5))
+    x = torch.randn(2, 384, 384)
+    mask = torch.zeros(2, 384)
+    mask[:, 200:] = 1
+    for p_mask in (None, mask):
+        truth = copy.deepcopy(head).double()(x.double(), p_mask=p_mask)
+        with torch.no_grad():
+            got = head(x, p_mask=p_mask)
+            ends = head.end_logits(x, start_positions=torch.tensor([3, 9]))
+        for mine, theirs in zip(got, truth, strict=True):
+            assert (mine - theirs).abs().max() <= 5e-6
+        theirs = (
+            copy.deepcopy(head)
+            .double()
+            .end_logits(x.double(), start_positions=torch.tensor([3, 9]))
+        )
+        assert (ends - theirs).abs().max() <= 5e-6
+
+
 def test_nothing_large_is_made_at_inference(monkeypatch):
     """No tensor of (batch, seq, starts, hidden), let alone of twice that."""
     batch, length, size, starts = 4, 128, 64, 5
@@ -539,7 +561,7 @@ def test_loss_and_predictions_in_one_call():
     torch.testing.assert_close(both[1:], tuple(v.detach() for v in alone))
     assert not any(v.requires_grad for v in both[1:])
     named = head(x, **label, p_mask=mask, return_predictions=True, return_dict=True)
-    assert list(named)[0] == "loss"
+    assert next(iter(named)) == "loss"
     torch.testing.assert_close(named.to_tuple(), both)
 
 

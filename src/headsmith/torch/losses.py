@@ -99,7 +99,8 @@ def divide(
 
     Args:
         total: Scalar.
-        count: The labels that count, a number or an integer scalar; 0 is taken as 1, since the sum is 0 then.
+        count: The labels that count, a number or an integer scalar; 0 is taken as 1, since the
+            sum is 0 then.
         num_items_in_batch: Taken in place of `count` if given, on any device.
 
     Returns:
@@ -154,10 +155,8 @@ def _cross_entropy(
     else:
         ignored = target == ignore_index
         count = target.numel() - ignored.sum()
-        if readable:
-            flat = _silence(flat, ignored)
-        else:
-            flat = flat.masked_fill(ignored.unsqueeze(-1), 0.0)
+        zeroed = _silence(flat, ignored) if readable else None
+        flat = flat.masked_fill(ignored.unsqueeze(-1), 0.0) if zeroed is None else zeroed
     losses = F.cross_entropy(
         flat.to(compute_dtype(flat.dtype)),
         target,

@@ -140,6 +140,15 @@ class SimpleF:
     cross_entropy = staticmethod(F.cross_entropy)
 
 
+def test_a_second_backward_pass_is_an_error_and_not_a_wrong_gradient():
+    h, w = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3)
+    loss = linear_cross_entropy(h, w, torch.tensor([0, 1, -100, 3, 2]))
+    loss.backward(retain_graph=True)
+    if hasattr(F, "linear_cross_entropy"):
+        with pytest.raises(RuntimeError):
+            loss.backward()
+
+
 def test_the_loop_can_be_differentiated_twice(monkeypatch):
     monkeypatch.setattr(linear_losses, "F", SimpleF)
     h = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)

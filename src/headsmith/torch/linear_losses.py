@@ -56,9 +56,9 @@ def linear_cross_entropy(
         chunk_size: Rows of logits held at a time. Default: torch's choice, or 64 MiB.
 
     Returns:
-        Scalar, or (...) with "none". float32, or float64 for float64. A loss that torch's
-        function computed cannot be differentiated twice; label smoothing takes the loop, which
-        can.
+        Scalar, or (...) with "none". float32, or float64 for float64. Where torch's function
+        does it, a scalar has one backward pass: no `retain_graph=True`, no second derivatives.
+        The loop, which label smoothing takes, has both.
 
     Raises:
         ValueError: Shapes that do not fit, or an unknown reduction.
@@ -119,7 +119,8 @@ def _native(
 ) -> Tensor:
     """Let torch do it; only called where torch can."""
     options = torch.nn.LinearCrossEntropyOptions(
-        allow_retain_graph=True,
+        # Keeping the gradients for a second backward pass would cost another copy of them.
+        allow_retain_graph=False,
         batch_chunk_size=chunk_size,
         chunking_method="auto" if chunk_size is None else None,
     )

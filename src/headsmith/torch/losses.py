@@ -92,9 +92,7 @@ def check_reduction(reduction: str, num_items_in_batch: Tensor | float | None) -
         )
 
 
-def divide(
-    total: Tensor, count: Tensor | int, num_items_in_batch: Tensor | float | None
-) -> Tensor:
+def divide(total: Tensor, count: Tensor | int, num_items_in_batch: Tensor | float | None) -> Tensor:
     """Divide a sum by the number of labels, or of items across an accumulated batch.
 
     Args:

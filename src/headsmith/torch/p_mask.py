@@ -59,7 +59,5 @@ def mask_scores(scores: Tensor, p_mask: Tensor, weight_dtype: torch.dtype | None
     scores = scores.to(dtype)
     if floating:
         degree = p_mask.to(dtype)
-        # Two steps, so that neither branch of the gradient meets an infinity it did not make.
-        scores = scores.masked_fill(masked, 0.0)
         scores = scores * (1 - degree) + fill * degree
     return scores.masked_fill(masked, fill)

@@ -46,8 +46,8 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: replace a folder that is there; it stays untouched until the new one is whole.
 
     Yields:
-        An empty folder beside `path` to write into. If the block raises, it is deleted and
-        `path` is as it was.
+        An empty folder beside `path` to write into, its name hidden. If the block raises, it is
+        deleted and `path` is as it was; a killed process leaves it, and `path` as it was.
 
     Raises:
         OutputError: the folder cannot be written: it exists, is not writable, or the disk is full.
@@ -71,7 +71,10 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _move(aside: Path, path: Path) -> None:
-    aside.chmod(0o777 & ~_umask())  # mkdtemp makes private folders
+    # mkdtemp makes private folders, and safetensors private files.
+    mask = _umask()
+    for entry in (aside, *aside.rglob("*")):
+        entry.chmod((0o777 if entry.is_dir() else 0o666) & ~mask)
     if not path.exists():
         aside.rename(path)
         return

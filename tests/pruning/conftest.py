@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import TINY_MODELS, batch_for
 from torch import nn
+
+from tiny import TINY_MODELS, batch_for
 
 
 @pytest.fixture(params=sorted(TINY_MODELS))

@@ -14,7 +14,6 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
 from transformers import AutoModel
 
@@ -22,6 +21,7 @@ import headsmith
 from headsmith import PrunePlan
 from headsmith.errors import CheckpointError, OutputError, PlanError
 from headsmith.pruning import apply_plan, load, plan_of, plan_of_heads, save
+from tiny import TINY_MODELS, batch_for, output_of, plan_from
 
 _KEEP = {
     "uneven": lambda count: [0, count - 1],
@@ -257,7 +257,12 @@ if sys.argv[3] == "limit":
     except OutputError as error:
         print(error)
 else:
-    model.save_pretrained = lambda folder: (open(f"{folder}/part", "w").close(), print("in", flush=True), signal.pause())
+    def slow(folder):
+        open(f"{folder}/part", "w").close()
+        print("in", flush=True)
+        signal.pause()
+
+    model.save_pretrained = slow
     save(model, sys.argv[1])
 """
 

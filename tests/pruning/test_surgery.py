@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
 
 from headsmith import PrunePlan
 from headsmith.errors import PlanError, UnknownFamilyError
 from headsmith.pruning import apply_plan, describe, masked, masks_of, plan_of, plan_of_heads
 from headsmith.spec.plan import BlockPlan
+from tiny import TINY_MODELS, batch_for, output_of, plan_from
 
 _FAMILIES = sorted(TINY_MODELS)
 

@@ -23,7 +23,14 @@ from headsmith.pruning.objective import (  # noqa: E402
     Objective,
     objective_for,
 )
-from headsmith.pruning.pipeline import Pruned, make_plan, output_error, prune, rank  # noqa: E402
+from headsmith.pruning.pipeline import (  # noqa: E402
+    Pruned,
+    carry_out,
+    make_plan,
+    output_error,
+    prune,
+    rank,
+)
 from headsmith.pruning.record import plan_of  # noqa: E402
 from headsmith.pruning.repair import repair  # noqa: E402
 from headsmith.pruning.score import SCORES  # noqa: E402
@@ -39,6 +46,7 @@ __all__ = [
     "Objective",
     "Pruned",
     "apply_plan",
+    "carry_out",
     "check_plan",
     "describe",
     "load",

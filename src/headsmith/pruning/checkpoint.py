@@ -85,7 +85,7 @@ def save(
         model: a Transformers model that `apply_plan` has cut (a dense one is saved as it is).
         folder: where to write; must not exist or be empty.
         tokenizer: saved beside the model when given.
-        texts: further UTF-8 files, name → contents.
+        texts: further UTF-8 files, path below the folder → contents.
         overwrite: replace a folder that is there.
 
     Raises:
@@ -102,6 +102,7 @@ def save(
                 raise
             raise OSError(f"{type(error).__name__}: {error}") from error
         for name, text in (texts or {}).items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
             (aside / name).write_text(text, encoding="utf-8")
 
 

@@ -124,12 +124,14 @@ class Batches:
     Args:
         calibration: batches for statistics and repair.
         held_out: batches of other texts, for measuring.
+        held_out_texts: the texts of each of those batches, in the order of its rows.
         tokens: how many tokens the calibration batches hold, padding left out.
         mean_length: mean tokens a text.
     """
 
     calibration: list[Batch]
     held_out: list[Batch]
+    held_out_texts: list[list[str]]
     tokens: int
     mean_length: float
 
@@ -167,29 +169,33 @@ def tokenize(
     aside = max(1, min(held_out, len(shuffled) // 5))
     chosen = shuffled[: aside + limit]
     measured, fitted = chosen[:aside], chosen[aside:]
-    calibration = _batches(fitted, tokenizer, batch_size, max_length)
+    calibration = [b for b, _ in _batches(fitted, tokenizer, batch_size, max_length)]
     tokens = sum(int(b["attention_mask"].sum()) for b in calibration)
     if not tokens:
         raise DataError("The tokenizer makes no tokens of these texts.")
     random.Random(seed + 1).shuffle(calibration)
+    aside_batches = _batches(measured, tokenizer, batch_size, max_length)
     return Batches(
         calibration,
-        _batches(measured, tokenizer, batch_size, max_length),
+        [batch for batch, _ in aside_batches],
+        [chosen for _, chosen in aside_batches],
         tokens,
         tokens / max(1, len(fitted)),
     )
 
 
-def _batches(texts: Sequence[str], tokenizer: Any, size: int, max_length: int) -> list[Batch]:
+def _batches(
+    texts: Sequence[str], tokenizer: Any, size: int, max_length: int
+) -> list[tuple[Batch, list[str]]]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     coded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     order = sorted((i for i, ids in enumerate(coded) if ids), key=lambda i: len(coded[i]))
-    found: list[Batch] = []
+    found: list[tuple[Batch, list[str]]] = []
     for start in range(0, len(order), size):
         chosen = [texts[i] for i in order[start : start + size]]
         batch = tokenizer(
             chosen, truncation=True, max_length=max_length, padding=True, return_tensors="pt"
         )
-        found.append(dict(batch))
+        found.append((dict(batch), chosen))
     return found

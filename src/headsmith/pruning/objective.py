@@ -65,7 +65,7 @@ class MatchEmbedding:
     def target(self, output: Any, batch: Batch) -> Tensor:
         """Unit embeddings, (batch, hidden)."""
         hidden: Tensor = output.last_hidden_state
-        pooled = hidden[:, 0]
+        pooled: Tensor = hidden[:, 0]
         if self.pooling == "mean":
             mask = batch["attention_mask"].to(hidden).unsqueeze(-1)
             pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -80,7 +80,8 @@ class MatchEmbedding:
         directions = noise @ embedding.detach() / size**0.5
         if size == 1:
             directions = _normal(tuple(embedding.shape), embedding, generator)
-        return (embedding * directions).sum()
+        projected: Tensor = (embedding * directions).sum()
+        return projected
 
     def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
         """One minus the cosine, summed over the examples, and their number."""

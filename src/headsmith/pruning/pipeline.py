@@ -21,16 +21,28 @@ from headsmith.pruning.score import SCORES, Ranking
 from headsmith.pruning.search import allocate, check_fraction
 from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.statistics import collect
-from headsmith.pruning.surgery import apply_plan
+from headsmith.pruning.surgery import apply_plan, check_plan
 from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
-__all__ = ["Progress", "Pruned", "check_model", "make_plan", "output_error", "prune", "rank"]
+__all__ = [
+    "Progress",
+    "Pruned",
+    "carry_out",
+    "check_model",
+    "make_plan",
+    "output_error",
+    "prune",
+    "rank",
+]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, steps done, steps in all) as the work goes on."""
 
-_TRIAL_TOKENS = 4096  # tokens on which a trial size is measured: about a hundred sentences
+# Where more data no longer changed the outcome: tokens for the statistics (half a thousand
+# sentences), and for measuring the error of one trial size (under a hundred).
+_STATISTICS_TOKENS = 16384
+_TRIAL_TOKENS = 2048
 
 
 @dataclass
@@ -39,6 +51,7 @@ class Pruned:
 
     Args:
         model: the model, smaller; the one that was handed in.
+        dense: a copy of the model as it was.
         plan: what was kept.
         rankings: block name → order and importance of its groups.
         refits: block name → what repair did; empty without repair.
@@ -46,8 +59,9 @@ class Pruned:
     """
 
     model: nn.Module
+    dense: nn.Module
     plan: PrunePlan
-    rankings: dict[str, Ranking]
+    rankings: dict[str, Ranking] = field(default_factory=dict)
     refits: dict[str, Refit] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -123,10 +137,15 @@ def _rank(
         raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
     if not batches:
         raise DataError("No calibration data. Give at least one batch.")
+    if any("attention_mask" not in batch for batch in batches):
+        raise DataError(
+            "Every batch needs an attention_mask, 1 where a token is not padding. "
+            f"Received {sorted(batches[0])}."
+        )
     statistics = collect(
         model,
         description,
-        batches,
+        _first(batches, _STATISTICS_TOKENS),
         objective,
         seed=seed,
         step=lambda done, total: progress("statistics", done, total),
@@ -177,7 +196,7 @@ def make_plan(
         description,
         statistics,
         rankings,
-        _trial(batches),
+        _first(batches, _TRIAL_TOKENS),
         objective,
         step=lambda done, total: progress("sensitivity", done, total),
     )
@@ -202,13 +221,14 @@ def _budget(
     return (lambda shape, kept: shape.parameters(kept)), params * total_parameters(shapes)
 
 
-def _trial(batches: Sequence[Batch]) -> list[Batch]:
+def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
+    """As many batches as hold `tokens` tokens, in their order, which is random."""
     chosen: list[Batch] = []
-    tokens = 0
+    found = 0
     for batch in batches:
         chosen.append(batch)
-        tokens += int(batch["attention_mask"].sum())
-        if tokens >= _TRIAL_TOKENS:
+        found += int(batch["attention_mask"].sum())
+        if found >= tokens:
             break
     return chosen
 
@@ -244,7 +264,6 @@ def prune(
         The smaller model with its plan and what was found on the way.
     """
     clock = _Clock(progress)
-    objective = objective or objective_for(model)
     plan, rankings = make_plan(
         model,
         batches,
@@ -256,10 +275,36 @@ def prune(
         seed=seed,
         progress=clock,
     )
-    result = Pruned(model, plan, rankings)
-    dense = copy.deepcopy(model) if mend and not plan.is_empty else None
+    result = carry_out(model, plan, batches if mend else [], progress=clock)
+    result.rankings.update(rankings)
+    result.seconds = clock.seconds
+    return result
+
+
+def carry_out(
+    model: nn.Module,
+    plan: PrunePlan,
+    batches: Sequence[Batch] = (),
+    *,
+    progress: Progress = _silent,
+) -> Pruned:
+    """Cut a model to a plan that was made before, and repair it where there is data.
+
+    Args:
+        model: the model that the plan is for; changed in place.
+        plan: what stays.
+        batches: calibration data for the repair; none leaves the weights as they are.
+        progress: told how far the work is.
+
+    Raises:
+        PlanError: the plan is for another model; nothing has been changed then.
+    """
+    check_plan(plan, check_model(model))
+    clock = _Clock(progress)
+    dense = copy.deepcopy(model)
     apply_plan(model, plan)
-    if dense is not None:
+    result = Pruned(model, dense, plan)
+    if batches and not plan.is_empty:
         result.refits = repair(
             dense, model, batches, step=lambda done, total: clock("repair", done, total)
         )

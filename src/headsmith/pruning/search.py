@@ -83,4 +83,33 @@ def allocate(
         index = int(choice[left])
         kept[shape.name] = choices(shape.count, shape.kind)[index]
         left -= units[index]
-    return kept
+    return _fill(shapes, sensitivities, cost, budget, kept)
+
+
+def _fill(
+    shapes: Sequence[BlockShape],
+    sensitivities: Mapping[str, Sensitivity],
+    cost: Callable[[BlockShape, int], float],
+    budget: float,
+    kept: dict[str, int],
+) -> dict[str, int]:
+    """Spend what rounding left over on the steps that lower the error most for their cost."""
+    kept = dict(kept)
+    spare = budget * (1 + 1e-12) - sum(cost(s, kept[s.name]) for s in shapes)
+    while True:
+        best: tuple[float, str, int, float] | None = None
+        for shape in shapes:
+            now = kept[shape.name]
+            larger = next((c for c in choices(shape.count, shape.kind) if c > now), None)
+            price = np.inf if larger is None else cost(shape, larger) - cost(shape, now)
+            if larger is None or price > spare:
+                continue
+            errors = sensitivities[shape.name].at([now, larger])
+            gain = float(errors[0] - errors[1]) / max(price, 1e-30)
+            if best is None or gain > best[0]:
+                best = gain, shape.name, larger, price
+        if best is None:
+            return kept
+        _, name, size, price = best
+        kept[name] = size
+        spare -= price

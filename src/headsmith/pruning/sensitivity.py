@@ -24,7 +24,7 @@ from headsmith.spec.geometry import group_indices
 __all__ = ["Sensitivity", "measure"]
 
 _RIDGE = 0.03
-_FRACTIONS = (0.0, 1 / 24, 1 / 12, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
+_FRACTIONS = (0.0, 1 / 24, 1 / 12, 1 / 6, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
 
 
 @dataclass(frozen=True)

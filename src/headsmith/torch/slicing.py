@@ -7,7 +7,7 @@ layer draws random weights, which costs many times the slice it would then be ov
 from __future__ import annotations
 
 from types import MethodType
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -197,13 +197,19 @@ def _checked(index: Tensor, size: int, device: torch.device) -> Tensor:
             )
         return index
     # Checked where the index is: on its way to a GPU it would only be able to kill the process.
-    outside = index[(index < 0) | (index >= size)].tolist()
-    if outside:
-        raise IndexError(
-            f"Expected index values in 0 … {size - 1}. "
-            f"Received: {outside[:8]}{' and more' if len(outside) > 8 else ''}."
-        )
+    if index.numel():
+        low, high = (int(extreme) for extreme in torch.aminmax(index))
+        if low < 0 or high >= size:
+            _refuse_values(index, size)
     return index.to(device)
+
+
+def _refuse_values(index: Tensor, size: int) -> NoReturn:
+    outside = index[(index < 0) | (index >= size)].tolist()
+    raise IndexError(
+        f"Expected index values in 0 … {size - 1}. "
+        f"Received: {outside[:8]}{' and more' if len(outside) > 8 else ''}."
+    )
 
 
 def _same_class(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:

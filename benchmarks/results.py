@@ -1,0 +1,111 @@
+"""Rows of the table: written as CSV for scripts, printed for people."""
+
+import csv
+import os
+import platform
+import statistics
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import headsmith
+from benchmarks.harness import Case, Timing
+
+CSV = Path(__file__).parent / "out" / "results.csv"
+
+Row = dict[str, str]
+
+
+def row(
+    topic: str, case: Case, timing: Timing, ours_bytes: int | None, reference_bytes: int | None
+) -> Row:
+    """Describe one case: times in milliseconds, memory in MiB, and where it was measured."""
+    cells = {"topic": topic, "case": case.name, "setting": case.setting}
+    for side, seconds in (("ours", timing.ours), ("reference", timing.reference)):
+        low, _, high = statistics.quantiles(seconds, n=4)
+        cells[f"{side}_ms"] = f"{statistics.median(seconds) * 1e3:.5f}"
+        cells[f"{side}_iqr_ms"] = f"{(high - low) * 1e3:.5f}"
+    cells["reference_over_ours"] = f"{timing.ratio:.3f}"
+    for side, weight in (("ours", ours_bytes), ("reference", reference_bytes)):
+        cells[f"{side}_peak_extra_mib"] = "" if weight is None else f"{weight / 2**20:.2f}"
+    cells["rounds"] = str(len(timing.ours))
+    return cells | _circumstances()
+
+
+def save(topic: str, rows: list[Row]) -> None:
+    """Write the rows of a topic; those of other topics stay as an earlier run left them."""
+    CSV.parent.mkdir(exist_ok=True)
+    others: list[Row] = []
+    if CSV.exists():
+        with CSV.open(newline="", encoding="utf-8") as file:
+            others = [old for old in csv.DictReader(file) if old["topic"] != topic]
+    with CSV.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(others + rows)
+
+
+def show(cells: Row) -> None:
+    """Print one row of the table as soon as it is known."""
+    weights = [cells[f"{side}_peak_extra_mib"] for side in ("ours", "reference")]
+    memory = f"{float(weights[0]):.1f} / {float(weights[1]):.1f}" if all(weights) else "–"
+    times = [
+        f"{float(cells[f'{side}_ms']):.3f} ±{float(cells[f'{side}_iqr_ms']) / 2:.3f}"
+        for side in ("ours", "reference")
+    ]
+    print(
+        _LINE.format(
+            f"{cells['case']}, {cells['setting']}",
+            *times,
+            f"{float(cells['reference_over_ours']):.2f}×",
+            memory,
+        ),
+        flush=True,
+    )
+
+
+def header() -> str:
+    """Head of the table, with what all its rows have in common."""
+    told = _circumstances()
+    names = ("cpu", "threads", "python", "torch", "numpy", "transformers", "headsmith")
+    columns = ("case", "ours, ms", "4.34, ms", "faster", "peak extra MiB, ours / 4.34")
+    return "\n".join(
+        [
+            ", ".join(f"{name} {told[name]}" for name in names),
+            "Median of a call ± half the interquartile range; both sides in turns.",
+            "",
+            _LINE.format(*columns),
+        ]
+    )
+
+
+_LINE = "{:<78} {:>19} {:>19} {:>8}   {}"
+
+
+def _circumstances() -> Row:
+    return {
+        "dtype": "float32",
+        "device": "cpu",
+        "cpu": _cpu(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "transformers": version("transformers"),
+        "headsmith": headsmith.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _cpu() -> str:
+    """Name of the processor; Linux tells it in a file only."""
+    told = Path("/proc/cpuinfo")
+    if told.exists():
+        for line in told.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,206 @@
+"""The `headsmith` command: a group whose commands are imported only when they are called.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | an unexpected error: a fault of headsmith |
+| 2 | wrong usage: an option or a command that does not exist |
+| 3 | bad input: data, model, plan, budget or checkpoint |
+| 4 | an optional dependency is missing |
+| 5 | a result cannot be written |
+| 130 | interrupted |
+| 141 | whoever read the output through a pipe has gone |
+| 143 | asked to end (SIGTERM) |
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import click
+
+import headsmith
+from headsmith.cli.output import show_error
+from headsmith.errors import HeadsmithError, MissingExtraError, OutputError
+
+__all__ = ["cli", "exit_code", "run"]
+
+COMMANDS = {
+    "prune": "Make a model smaller: remove heads and neurons, repair, save.",
+    "inspect": "Show a model's blocks, heads, parameters and FLOPs.",
+    "latency": "Time models side by side.",
+    "report": "Draw the report page of a pruning run again.",
+    "demo": "Prune a real sentence-embedding model to half its FLOPs.",
+    "doctor": "Show versions, and what is missing.",
+    "completion": "Print the completion script of a shell.",
+}
+"""Command → what it does. Its module `headsmith.cli.<command>` exposes it as `command`."""
+
+UNEXPECTED, USAGE, BAD_INPUT, MISSING_EXTRA, NOT_WRITTEN = 1, 2, 3, 4, 5
+INTERRUPTED, READER_GONE, ENDED = 130, 141, 143
+
+_EPILOG = """\b
+Examples:
+  headsmith prune MODEL --data texts.txt --flops 0.5 -o smaller
+  headsmith inspect MODEL
+  headsmith latency MODEL smaller
+  headsmith COMMAND --help
+
+\b
+Exit codes:
+    0  done
+    1  unexpected error (a fault of headsmith)
+    2  wrong usage
+    3  bad input: data, model, plan, budget or checkpoint
+    4  an optional dependency is missing
+    5  a result cannot be written
+  130  interrupted
+  141  the reader of a pipe has gone
+  143  asked to end (SIGTERM)
+"""
+
+
+class _Commands(click.Group):
+    """Lists its commands from `COMMANDS`, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"headsmith.cli.{cmd_name}").command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        # Command.shell_complete, past Group's, which would import every command.
+        found = click.Command.shell_complete(self, ctx, incomplete)
+        names = [n for n in COMMANDS if n.startswith(incomplete)]
+        return [CompletionItem(n, help=COMMANDS[n]) for n in names] + found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would try to flush again at exit, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(READER_GONE)
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(headsmith.__version__, prog_name="headsmith")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Make transformer models smaller and faster, and prove it."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that tells what kind of error ended a command.
+
+    Example:
+        >>> from headsmith.cli.main import exit_code
+        >>> from headsmith.errors import DataError
+        >>> exit_code(DataError("empty"))
+        3
+    """
+    kinds: list[tuple[type[BaseException], int]] = [
+        (MissingExtraError, MISSING_EXTRA),
+        (OutputError, NOT_WRITTEN),
+        (HeadsmithError, BAD_INPUT),
+        (click.Abort, INTERRUPTED),
+        (KeyboardInterrupt, INTERRUPTED),
+        (click.FileError, BAD_INPUT),
+        (click.ClickException, USAGE),
+    ]
+    return next((code for kind, code in kinds if isinstance(error, kind)), UNEXPECTED)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the console script `headsmith`.
+
+    Args:
+        arguments: what follows `headsmith`; None takes those of the process.
+
+    Returns:
+        The exit code; see the table of this module.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows a question mark, not a traceback.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    _end_cleanly()
+    try:
+        code = cli.main(arguments, prog_name="headsmith", standalone_mode=False)
+    except Exception as error:
+        _tell(error, arguments)
+        code = exit_code(error)
+    return code if isinstance(code, int) else 0
+
+
+def _end_cleanly() -> None:
+    """Let a polite kill unwind the program, so that what is half-written goes away."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(ENDED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+
+
+def _tell(error: Exception, arguments: Sequence[str]) -> None:
+    as_json = _asks_json(arguments)
+    kind = type(error).__name__
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    if isinstance(error, click.Abort):
+        show_error("Interrupted", "Interrupted.", INTERRUPTED, as_json=as_json)
+    elif isinstance(error, click.ClickException) and not as_json:
+        error.show()
+    elif isinstance(error, click.ClickException):
+        show_error(kind, error.format_message(), exit_code(error), as_json=True)
+    elif isinstance(error, HeadsmithError):
+        show_error(kind, str(error), exit_code(error), as_json=as_json)
+    else:
+        show_error(kind, _unexpected(error), UNEXPECTED, as_json=as_json)
+
+
+def _asks_json(arguments: Sequence[str]) -> bool:
+    return "--format=json" in arguments or any(
+        pair == ("--format", "json") for pair in pairwise(arguments)
+    )
+
+
+def _unexpected(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":.")
+    if "out of memory" in text.lower() or isinstance(error, MemoryError):
+        return f"{text}. Try a smaller --batch-size or --max-length."
+    return f"{text}. This was not foreseen; `headsmith --debug ...` shows where it happened."

@@ -1,0 +1,279 @@
+"""`headsmith prune`: make a model smaller for good."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headsmith.cli.options import (
+    MODEL,
+    calibration_options,
+    data_option,
+    device_option,
+    length_option,
+)
+from headsmith.cli.output import Output, output_options
+from headsmith.cli.result import plan_table, summary
+from headsmith.errors import BudgetError, OutputError, PlanError
+from headsmith.files import check_target
+from headsmith.spec.plan import PrunePlan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from headsmith.pruning.data import Batches
+    from headsmith.pruning.objective import Objective
+
+__all__ = ["command"]
+
+_EPILOG = """\b
+Examples:
+  headsmith prune my-encoder --data texts.txt --flops 0.5 -o smaller
+  headsmith prune my-encoder --data reviews.csv --text-column review --params 0.7 -o smaller
+  headsmith prune my-encoder --data texts.txt --flops 0.5 --dry-run
+  headsmith prune my-encoder --data texts.txt --plan smaller/headsmith-plan.json -o again
+Load the result in Python:
+  import headsmith.pruning
+  model = transformers.AutoModel.from_pretrained("smaller")
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", type=MODEL)
+@data_option(required=False)
+@click.option(
+    "--flops",
+    type=float,
+    metavar="FRACTION",
+    help="Keep this fraction of the FLOPs of attention and feed-forward blocks: 0.5 halves them.",
+)
+@click.option(
+    "--params",
+    type=float,
+    metavar="FRACTION",
+    help="Keep this fraction of their parameters instead.",
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Cut to a plan made before instead of searching one.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where to write the model; must not exist or be empty.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output folder if it is there.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan and the predicted size; write nothing."
+)
+@click.option(
+    "--texts",
+    type=click.IntRange(min=1),
+    default=1536,
+    show_default=True,
+    metavar="N",
+    help="Texts to calibrate on, at most.",
+)
+@click.option(
+    "--repair/--no-repair",
+    default=True,
+    show_default=True,
+    help="Refit what is left to do what all did.",
+)
+@click.option(
+    "--time/--no-time",
+    "timed",
+    default=True,
+    show_default=True,
+    help="Measure latency before and after.",
+)
+@length_option
+@calibration_options
+@device_option
+@output_options
+def command(
+    model: str,
+    data: Path | None,
+    text_column: str | None,
+    flops: float | None,
+    params: float | None,
+    plan_file: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    texts: int,
+    repair: bool,
+    timed: bool,
+    length: int,
+    score: str,
+    match: str,
+    batch_size: int,
+    max_length: int,
+    seed: int,
+    device: str,
+    output: Output,
+) -> None:
+    """Make MODEL smaller and faster: score, remove, repair, save.
+
+    MODEL is a local folder or the id of a model on the hub. No labels are needed: texts like
+    those the model is for show which heads and neurons matter. Some hundred are enough, 1,500
+    are better.
+    """
+    budget = _budget(flops, params, plan_file)
+    plan = None if plan_file is None else read_plan(plan_file)
+    _check_out(out, overwrite=overwrite, dry_run=dry_run)
+    if data is None:
+        raise click.UsageError(
+            "Name a file with texts like those the model is for: --data texts.txt."
+        )
+    from headsmith.pruning.data import read_texts, tokenize
+
+    read = read_texts(data, column=text_column)
+    with output.working("Opening the model"):
+        from headsmith.cli.job import within
+        from headsmith.cli.loading import choose_objective, open_model, sentence_files
+        from headsmith.pruning.pipeline import check_model
+
+        opened, tokenizer = open_model(model, device)
+        check_model(opened)
+        objective = choose_objective(opened, model, match)  # type: ignore[arg-type]
+        batches = tokenize(
+            read,
+            tokenizer,
+            batch_size=batch_size,
+            max_length=within(opened, max_length),
+            limit=texts,
+            seed=seed,
+        )
+    if dry_run:
+        _dry_run(opened, batches, objective, budget, plan, length, score, seed, output)
+        return
+    from headsmith.cli.job import Job, run, shown_path, write
+
+    job = Job(
+        name=model,
+        source=data.name,
+        budget=budget,
+        plan=plan,
+        length=length,
+        score=score,
+        repair=repair,
+        seed=seed,
+        shapes=((1, length), (32, length)) if timed else (),
+        command=shlex.join(["headsmith", *sys.argv[1:]]),
+        settings={"batch_size": batch_size, "max_length": max_length},
+    )
+    with output.progress() as report:
+        pruned, record = run(job, opened, batches, objective, report)
+    assert out is not None  # noqa: S101 - _check_out saw to it
+    with output.working("Saving"):
+        written = write(out, pruned, record, tokenizer, sentence_files(model), overwrite=overwrite)
+    output.result(
+        {
+            "written": {kind: str(path) for kind, path in written.items()},
+            "run": record.to_dict(),
+        },
+        *summary(record),
+        f"Model and report: {shown_path(out)}",
+        brief=[str(out)],
+    )
+
+
+def _budget(flops: float | None, params: float | None, plan_file: Path | None) -> dict[str, float]:
+    given = {"flops": flops, "params": params, "plan": plan_file}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise click.UsageError(
+            "Say how small: one of --flops, --params or --plan. "
+            + (f"Received {' and '.join('--' + n for n in named)}." if named else "Received none.")
+        )
+    budget = {n: v for n, v in (("flops", flops), ("params", params)) if v is not None}
+    for name, value in budget.items():
+        if not 0 < value <= 1:
+            raise BudgetError(
+                f"--{name} is the fraction to keep, above 0 and at most 1 (0.6 keeps 60%). "
+                f"Received {value:g}."
+            )
+    return budget
+
+
+def read_plan(path: Path) -> PrunePlan:
+    """The plan in a JSON file: a bare one, or the one inside what `--dry-run` printed.
+
+    Raises:
+        PlanError: the file cannot be read, or holds no plan.
+    """
+    import json
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"The plan {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"The plan {path} is not valid JSON: {error}.") from error
+    if isinstance(data, dict) and isinstance(data.get("plan"), dict):
+        data = data["plan"]
+    return PrunePlan.from_dict(data)
+
+
+def _check_out(out: Path | None, *, overwrite: bool, dry_run: bool) -> None:
+    if dry_run:
+        return
+    if out is None:
+        raise click.UsageError("Name the folder to write: -o FOLDER (or try --dry-run).")
+    check_target(out, overwrite=overwrite)
+    if overwrite and out.is_dir() and not (out / "config.json").exists() and any(out.iterdir()):
+        raise OutputError(
+            f"{out} holds no model, so it is not replaced. Choose another output folder."
+        )
+
+
+def _dry_run(
+    model: nn.Module,
+    batches: Batches,
+    objective: Objective,
+    budget: dict[str, float],
+    plan: PrunePlan | None,
+    length: int,
+    score: str,
+    seed: int,
+    output: Output,
+) -> None:
+    from headsmith.cli.job import predicted
+    from headsmith.cli.result import size_table
+    from headsmith.pruning.families import describe
+    from headsmith.pruning.pipeline import make_plan
+    from headsmith.pruning.surgery import check_plan
+
+    description = describe(model)
+    if plan is None:
+        options: dict[str, Any] = dict(budget)
+        with output.progress() as report:
+            plan, _ = make_plan(
+                model,
+                batches.calibration,
+                objective,
+                length=length,
+                score=score,
+                seed=seed,
+                progress=report,
+                **options,
+            )
+    check_plan(plan, description)
+    before, after = predicted(model, description.shapes, plan, length)
+    output.result(
+        {"plan": plan.to_dict(), "before": before, "after": after},
+        plan_table(description.shapes, plan),
+        size_table(before, after),
+        "Nothing was written (dry run).",
+        brief=[plan.to_json().rstrip()],
+    )

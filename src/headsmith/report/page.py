@@ -1,0 +1,150 @@
+"""The report page: one HTML file that needs nothing else, drawn from a run record."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from headsmith.errors import DataError
+from headsmith.report import figures, tables
+from headsmith.report.headline import headline, kept, main_latency
+from headsmith.report.numbers import closeness, percent
+from headsmith.spec.run import RunRecord
+
+__all__ = ["render"]
+
+_AUTO_CLASSES = (
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForMaskedLM",
+    "ForCausalLM",
+)
+
+
+def render(record: RunRecord) -> str:
+    """Draw the page.
+
+    The page is one HTML file with pictures inside. It is readable without JavaScript, in light
+    and in dark, on paper, and by screen readers; nothing is loaded from anywhere. All values
+    are escaped: a record may come from a stranger.
+
+    Args:
+        record: what `headsmith prune` wrote as `headsmith-run.json`.
+
+    Returns:
+        The HTML text.
+
+    Raises:
+        DataError: the record holds values of the wrong kind.
+
+    Example:
+        >>> from headsmith.report.page import render
+        >>> from headsmith.spec.run import RunRecord
+        >>> record = RunRecord("<tiny>", "bert", "BertModel", "0.1.0", {}, {}, "", "", {}, {}, [],
+        ...                    {"flops": 100}, {"flops": 50})
+        >>> page = render(record)
+        >>> "Half the FLOPs" in page, "<tiny>" in page
+        (True, False)
+    """
+    try:
+        return _template().render(**_contents(record))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            "The run record holds values that cannot be drawn. Expected what "
+            f"`headsmith prune` writes. Received: {type(error).__name__}: {error}."
+        ) from error
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("headsmith.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _contents(record: RunRecord) -> dict[str, Any]:
+    return {
+        "run": record,
+        "headline": headline(record),
+        "tiles": _tiles(record),
+        "changes": tables.changes(record),
+        "latency": figures.latency_bars(record.latency),
+        "heads": figures.head_map(record.blocks),
+        "ranked": any(b.importance for b in record.blocks if b.kind == "heads"),
+        "neurons": figures.neuron_bars(record.blocks),
+        "repair": figures.repair_bars(record.blocks),
+        "quality": tables.quality_rows(record),
+        "samples": _samples(record),
+        "blocks": tables.block_rows(record),
+        "snippet": _snippet(record),
+        "facts": {
+            "Data": tables.pairs(record.data),
+            "Settings": tables.pairs(record.settings),
+            "Machine": tables.pairs(record.machine),
+            "Versions": list({"headsmith": record.headsmith, **record.versions}.items()),
+            "Time": tables.stages(record.seconds),
+        },
+        "created": _day(record.created),
+    }
+
+
+def _tiles(record: RunRecord) -> list[tuple[str, str]]:
+    """The few numbers that matter, each with what it counts."""
+    tiles = []
+    for key, name in (("flops", "of the FLOPs"), ("parameters", "of the parameters")):
+        left = kept(record, key)
+        if left is not None:
+            tiles.append((percent(left), name))
+    latency = main_latency(record)
+    if latency is not None:
+        tiles.append((f"{latency.speedup:.2f}×", f"as fast at batch {latency.batch}"))
+    if "cosine" in record.quality:
+        tiles.append((closeness(record.quality["cosine"]), "cosine to the original"))
+    elif "agreement" in record.quality:
+        tiles.append((percent(record.quality["agreement"]), "same answers"))
+    return tiles
+
+
+def _samples(record: RunRecord) -> list[tuple[str, str]]:
+    """Held-out texts, each with its own measure."""
+    found = []
+    for sample in record.samples:
+        measures = [v for k, v in sample.items() if k != "text" and isinstance(v, (int, float))]
+        found.append((str(sample.get("text", "")), closeness(measures[0]) if measures else "–"))
+    return found
+
+
+def _day(created: str) -> str:
+    """A time as people write it; as it came where it cannot be read."""
+    try:
+        when = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = " UTC" if when.utcoffset() == timedelta(0) else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def _snippet(record: RunRecord) -> str:
+    """How to open the pruned model, to be pasted."""
+    auto = next((f"AutoModel{c}" for c in _AUTO_CLASSES if record.model_class.endswith(c)), None)
+    auto = auto or ("AutoModelForCausalLM" if "LMHead" in record.model_class else "AutoModel")
+    folder = record.settings.get("output")
+    # JSON writes a string as Python would, with every odd character escaped.
+    path = json.dumps(folder if isinstance(folder, str) and folder else "path/to/the/folder")
+    return (
+        "import headsmith.pruning  # lets Transformers open pruned checkpoints\n"
+        f"from transformers import {re.sub(r'[^A-Za-z]', '', auto)}\n\n"
+        f"model = {auto}.from_pretrained({path})\n"
+    )

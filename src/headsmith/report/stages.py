@@ -1,0 +1,15 @@
+"""What the stages of a pruning run are called when people are told of them."""
+
+from __future__ import annotations
+
+__all__ = ["STAGES"]
+
+STAGES = {
+    "statistics": "Reading texts",
+    "order": "Ordering heads and neurons",
+    "sensitivity": "Trying sizes",
+    "repair": "Repairing",
+    "quality": "Comparing outputs",
+    "latency": "Timing",
+}
+"""Stage of the engine → its title. Others are shown by their own name."""

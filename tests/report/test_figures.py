@@ -1,0 +1,171 @@
+"""The pictures: well-formed, complete, and true to the record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from headsmith.report.figures import head_map, latency_bars, neuron_bars, repair_bars
+from headsmith.report.ranks import ranks
+from headsmith.report.svg import picture, tag
+from headsmith.spec.run import BlockRun, LatencyRun, RunRecord, Timing
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _parse(drawn: str | None) -> ElementTree.Element:
+    assert drawn is not None
+    root = ElementTree.fromstring(drawn)
+    assert root.get("role") == "img"
+    title = root.find(f"{SVG}title")
+    assert title is not None
+    assert title.text
+    assert root.get("aria-labelledby") == title.get("id")
+    return root
+
+
+def _classes(root: ElementTree.Element) -> Counter[str]:
+    return Counter(word for e in root.iter() for word in (e.get("class") or "").split())
+
+
+def _titles(root: ElementTree.Element) -> list[str]:
+    return [e.text or "" for e in root.iter(f"{SVG}title")][1:]
+
+
+def _inside(root: ElementTree.Element) -> None:
+    _, _, width, height = map(float, (root.get("viewBox") or "").split())
+    for rect in root.iter(f"{SVG}rect"):
+        x, y, w, h = (float(rect.get(k) or 0) for k in ("x", "y", "width", "height"))
+        assert 0 <= x <= x + w <= width + 0.01
+        assert 0 <= y <= y + h <= height + 0.01
+        assert w >= 0
+
+
+def test_every_head_is_shown_once(record: RunRecord) -> None:
+    root = _parse(head_map(record.blocks))
+    rows = [b for b in record.blocks if b.kind == "heads"]
+    kept = sum(len(b.kept) for b in rows)
+    removed = sum(b.count for b in rows) - kept
+    classes = _classes(root)
+    assert classes["cell"] == kept + 5  # and the legend
+    assert classes["gone"] == classes["cross"] == removed + 1
+    titles = _titles(root)
+    for block in rows:
+        places = ranks(block.importance, block.kept)
+        for head in range(block.count):
+            state = "kept" if head in block.kept else "removed"
+            assert f"Layer {block.layer}, head {head}: {state}, rank {places[head]} of 12" in titles
+    assert "37 of 72 removed" in (root.find(f"{SVG}title").text or "")  # type: ignore[union-attr]
+    _inside(root)
+
+
+def test_shades_follow_the_ranks() -> None:
+    block = BlockRun("a", "heads", 0, 5, [0, 1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4, 0.5])
+    root = _parse(head_map([block]))
+    groups = [g for g in root.iter(f"{SVG}g") if g.find(f"{SVG}title") is not None]
+    shades = [g.find(f"{SVG}rect").get("class") for g in groups]  # type: ignore[union-attr]
+    assert shades == [f"cell s{level}" for level in range(5)]
+    numbers = [g.find(f"{SVG}text").text for g in groups]  # type: ignore[union-attr]
+    assert numbers == ["5", "4", "3", "2", "1"]
+
+
+@pytest.mark.parametrize("importance", [[], [0.5]])
+def test_heads_of_unknown_importance_are_all_alike(importance: list[float]) -> None:
+    root = _parse(head_map([BlockRun("a", "heads", 0, 3, [0, 1], importance)]))
+    assert _classes(root)["s2"] >= 2
+    assert all("rank" not in title for title in _titles(root))
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 3), (32, 32), (96, 96)])
+def test_head_maps_of_all_sizes_stay_in_their_frame(layers: int, heads: int) -> None:
+    blocks = [
+        BlockRun(f"b{i}", "heads", i, heads, list(range(i % (heads + 1))), [1.0] * heads)
+        for i in range(layers)
+    ]
+    _inside(_parse(head_map(blocks)))
+
+
+def test_a_picture_that_would_be_too_heavy_is_left_out() -> None:
+    assert head_map([BlockRun("a", "heads", 0, 10**9, [])]) is None
+
+
+def test_neuron_bars_are_as_long_as_what_stays(record: RunRecord) -> None:
+    root = _parse(neuron_bars(record.blocks))
+    tracks = [r for r in root.iter(f"{SVG}rect") if r.get("class") == "track"]
+    left = [r for r in root.iter(f"{SVG}rect") if r.get("class") == "after"]
+    rows = [b for b in record.blocks if b.kind == "neurons"]
+    assert len(tracks) == len(left) == len(rows)
+    for block, whole, part in zip(rows, tracks, left, strict=True):
+        share = float(part.get("width") or 0) / float(whole.get("width") or 0)
+        assert share == pytest.approx(len(block.kept) / block.count, abs=1e-3)
+    assert "Layer 0: 600 of 1,536 (39%) neurons kept" in _titles(root)
+    _inside(root)
+
+
+def test_latency_bars_are_to_scale(record: RunRecord) -> None:
+    root = _parse(latency_bars(record.latency))
+    bars = {
+        name: [r for r in root.iter(f"{SVG}rect") if r.get("class") == name]
+        for name in ("before", "after")
+    }
+    for run, before, after in zip(record.latency, bars["before"], bars["after"], strict=True):
+        ratio = float(before.get("width") or 0) / float(after.get("width") or 0)
+        assert ratio == pytest.approx(run.speedup, rel=1e-2)
+    texts = [t.text for t in root.iter(f"{SVG}text")]
+    assert "1.54×" in texts
+    assert "441 ms after" in texts
+    assert _classes(root)["whisker"] == 4
+    _inside(root)
+
+
+def test_a_slower_model_stays_in_the_frame() -> None:
+    run = LatencyRun(1, 8, Timing(1, 1, 1, 3), Timing(9, 8, 30, 3))
+    _inside(_parse(latency_bars([run])))
+
+
+def test_a_time_of_zero_is_drawn() -> None:
+    zero = Timing(0, 0, 0, 1)
+    _inside(_parse(latency_bars([LatencyRun(1, 8, zero, zero)])))
+
+
+def test_repair_bars_show_what_is_left(record: RunRecord) -> None:
+    root = _parse(repair_bars(record.blocks))
+    texts = [t.text for t in root.iter(f"{SVG}text")]
+    assert texts.count("25% left") == 12
+    assert texts.count("Layer 3") == 1
+    _inside(root)
+
+
+def test_repair_that_made_it_worse_is_told() -> None:
+    root = _parse(repair_bars([BlockRun("a", "heads", 0, 2, [0], [], 0.1, 0.12)]))
+    assert "120% left" in [t.text for t in root.iter(f"{SVG}text")]
+    _inside(root)
+
+
+@pytest.mark.parametrize("blocks", [[], [BlockRun("a", "other", 0, 2, [0])]])
+def test_nothing_to_draw(blocks: Sequence[BlockRun]) -> None:
+    assert head_map(blocks) is None
+    assert neuron_bars(blocks) is None
+    assert repair_bars(blocks) is None
+    assert latency_bars([]) is None
+
+
+def test_blocks_that_were_not_repaired_are_left_out(record: RunRecord) -> None:
+    blocks = [replace(b, error_before=None, error_after=None) for b in record.blocks]
+    assert repair_bars(blocks) is None
+
+
+def test_svg_escapes_texts_and_attributes() -> None:
+    drawn = picture("i", "<&>", 10, 10, tag("text", "</svg><script>", data_x='"><script>'))
+    assert "<script>" not in drawn
+    assert _parse(drawn)[1].get("data-x") == '"><script>'
+
+
+def test_numbers_that_are_none_do_not_break_a_path() -> None:
+    assert tag("rect", x=float("nan"), y=float("inf"), width=1.006) == (
+        '<rect x="0" y="0" width="1.01"/>'
+    )

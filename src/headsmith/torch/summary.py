@@ -270,6 +270,7 @@ class SequenceSummary(nn.Module):
         self,
         hidden_states: Tensor,
         cls_index: Tensor | None = None,
+        *,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Summarise.

@@ -1,10 +1,15 @@
 """Run the examples of the docs: `>>>` in docstrings, ```python blocks in Markdown."""
 
+import os
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+
+# Read when torch is first imported. On tiny tensors a second thread only waits for the first,
+# and where the machine is busy that made the suite several times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 

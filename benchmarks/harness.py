@@ -2,7 +2,6 @@
 
 import gc
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,10 +55,9 @@ class Timing:
     ours: list[float]
     reference: list[float]
 
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is."""
-        return statistics.median(self.reference) / statistics.median(self.ours)
+    def faster(self, summary: Callable[[list[float]], float]) -> float:
+        """How many times faster ours is, each side summed up as told: median, min."""
+        return summary(self.reference) / summary(self.ours)
 
 
 def measure(sides: Sides) -> Timing:

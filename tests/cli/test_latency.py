@@ -48,9 +48,9 @@ def test_json(headsmith: Run, tiny_encoder: Path) -> None:
 def test_threads_are_set_and_put_back(headsmith: Run, tiny_encoder: Path) -> None:
     before = torch.get_num_threads()
     answer = headsmith(
-        "latency", tiny_encoder, *("--length", 4, "--rounds", 1, "--threads", 1, "--batch", 1)
+        "latency", tiny_encoder, *("--length", 4, "--rounds", 1, "--threads", 2, "--batch", 1)
     )
-    assert "1 threads" in answer.out
+    assert "2 threads" in answer.out
     assert torch.get_num_threads() == before
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from tiny import TINY_MODELS, batch_for
+from torch import nn
 
 
 @pytest.fixture(params=sorted(TINY_MODELS))

@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
 from transformers import AutoModel
 
@@ -21,7 +22,6 @@ import headsmith
 from headsmith import PrunePlan
 from headsmith.errors import CheckpointError, OutputError, PlanError
 from headsmith.pruning import apply_plan, load, plan_of, plan_of_heads, save
-from tiny import TINY_MODELS, batch_for, output_of, plan_from
 
 _KEEP = {
     "uneven": lambda count: [0, count - 1],

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from tiny import TINY_MODELS, batch_for, output_of
 from torch import nn
 
 import headsmith
@@ -24,7 +25,6 @@ from headsmith.pruning import (
 )
 from headsmith.pruning.compare import compare
 from headsmith.spec.cost import total_flops, total_parameters
-from tiny import TINY_MODELS, batch_for, output_of
 
 
 def _data(model: nn.Module, count: int = 12) -> list[dict[str, torch.Tensor]]:
@@ -142,6 +142,14 @@ def test_batches_are_checked() -> None:
         prune(model, [], flops=0.5)
     with pytest.raises(DataError, match="needs an attention_mask"):
         prune(model, [{"input_ids": torch.tensor([[3, 4]])}], flops=0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_models_of_lower_precision(dtype: torch.dtype) -> None:
+    model = TINY_MODELS["bert"](dtype)
+    result = prune(model, _data(model), flops=0.6, length=12)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert output_error(result.dense, model, _data(model, 2), MatchHidden()) < 0.5
 
 
 def test_everything_kept_changes_nothing() -> None:

@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
+from tiny import TINY_MODELS, batch_for, plan_from
 from torch import nn
 
 from headsmith import PrunePlan
 from headsmith.pruning import apply_plan, describe, masked, objective_for, output_error, repair
 from headsmith.pruning.replay import Replay, inference
 from headsmith.spec.plan import BlockPlan
-from tiny import TINY_MODELS, batch_for, plan_from
 
 
 def test_repair_helps_every_family(

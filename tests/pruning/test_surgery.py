@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
 
 from headsmith import PrunePlan
 from headsmith.errors import PlanError, UnknownFamilyError
 from headsmith.pruning import apply_plan, describe, masked, masks_of, plan_of, plan_of_heads
 from headsmith.spec.plan import BlockPlan
-from tiny import TINY_MODELS, batch_for, output_of, plan_from
 
 _FAMILIES = sorted(TINY_MODELS)
 
@@ -133,6 +133,22 @@ def test_gpt2_generates_as_without_cache(implementation: str) -> None:
         assert torch.equal(cached, model.generate(ids, use_cache=False, **options))
 
 
+def test_a_layer_without_heads_keeps_count_in_the_cache() -> None:
+    """Position by position with a cache, as without; the first layer tells how long it is."""
+    model = TINY_MODELS["gpt2"]()
+    apply_plan(model, PrunePlan("gpt2", {"h.0.attn": BlockPlan("heads", 3, ())}))
+    ids = torch.tensor([[3, 7, 9, 4, 8]])
+    with torch.no_grad():
+        expected = model(ids, use_cache=False).logits
+        cache, steps = None, []
+        for position in range(ids.shape[1]):
+            output = model(ids[:, position : position + 1], past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            steps.append(output.logits)
+    assert cache.get_seq_length() == 5
+    _close(torch.cat(steps, 1), expected)
+
+
 def test_plan_of_heads_numbers_heads_as_transformers_4_did() -> None:
     model = TINY_MODELS["bert"]()
     plan = plan_of_heads(model, {1: [0, 2]})
@@ -186,6 +202,23 @@ def test_a_plan_for_another_model_is_refused_before_anything_changes(
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert plan_of(model) is None
+
+
+def test_models_built_from_one_config_do_not_share_the_note() -> None:
+    first = TINY_MODELS["bert"]()
+    config = first.config
+    second = type(first)(config)
+    apply_plan(first, plan_of_heads(first, {0: [1]}))
+    assert plan_of(second) is None
+    assert not hasattr(config, "quantization_config")
+    assert plan_of(type(first)(first.config)) is None
+    third = type(first)(first.config)
+    apply_plan(third, plan_of_heads(third, {1: [0]}))
+    assert list(plan_of(third).blocks) == ["encoder.layer.1.attention"]
+    # All modules still follow the one config of their model.
+    first.set_attn_implementation("eager")
+    assert first.encoder.layer[1].attention.self.config is first.config
+    assert first.config._attn_implementation == "eager"
 
 
 def test_a_model_quantized_by_others_is_refused() -> None:

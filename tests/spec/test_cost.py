@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from tiny import TINY_MODELS, plan_from
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headsmith.pruning import apply_plan, describe
 from headsmith.spec.cost import total_flops, total_parameters
-from tiny import TINY_MODELS, plan_from
 
 
 def test_parameters_that_go_are_those_counted() -> None:

@@ -62,6 +62,23 @@ def test_composition_is_associative_and_empty_is_its_unit(chain: list[PrunePlan]
     assert empty.is_empty
 
 
+@given(chains())
+def test_composition_keeps_what_keeping_twice_keeps(chain: list[PrunePlan]) -> None:
+    first, second, _ = chain
+    whole = first.then(second)
+    for name in ("a", "b"):
+        count = next(
+            (p.blocks[name].count for p in (first, whole) if name in p.blocks),
+            second.blocks[name].count if name in second.blocks else 0,
+        )
+        groups = list(range(count))
+        for plan in (first, second):
+            if name in plan.blocks:
+                groups = [groups[i] for i in plan.blocks[name].kept]
+        kept = whole.blocks[name].kept if name in whole.blocks else tuple(range(count))
+        assert list(kept) == groups
+
+
 @given(st.sets(st.integers(0, 300)))
 def test_ranges_round_trip(indices: set[int]) -> None:
     ordered = tuple(sorted(indices))

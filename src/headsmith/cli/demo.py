@@ -57,15 +57,21 @@ def command(flops: float, out: Path, output: Output) -> None:
     folder = _model_folder()
     with output.working("Opening the model"):
         from headsmith.cli.demo_text import sentences
-        from headsmith.cli.job import Job, run, shown_path, within, write
-        from headsmith.cli.loading import choose_objective, open_model, sentence_files
+        from headsmith.cli.job import Job, run, shown_path, write
+        from headsmith.cli.loading import (
+            choose_objective,
+            fit_length,
+            open_model,
+            sentence_files,
+        )
         from headsmith.pruning.data import tokenize
+        from headsmith.report.headline import headline
 
         name = str(folder)
         model, tokenizer = open_model(name, "cpu")
         objective = choose_objective(model, name)
         data = tokenize(
-            sentences(), tokenizer, max_length=within(model, 64), held_out=256, limit=1536
+            sentences(), tokenizer, max_length=fit_length(model, 64), held_out=256, limit=1536
         )
     output.note(
         f"Pruning {_MODEL} to {flops:.0%} of its encoder's FLOPs on "
@@ -76,6 +82,7 @@ def command(flops: float, out: Path, output: Output) -> None:
         source="the Python language reference (pydoc_data.topics)",
         budget={"flops": flops},
         shapes=((1, 128), (32, 128)),
+        output=str(out / "model"),
         command=f"headsmith demo --flops {flops:g}",
     )
     with output.progress() as report:
@@ -93,6 +100,7 @@ def command(flops: float, out: Path, output: Output) -> None:
     output.result(
         {"written": {kind: str(p) for kind, p in written.items()}, "run": record.to_dict()},
         *summary(record),
+        headline(record),
         f"Model:  {shown_path(written['model'])}",
         f"Report: {shown_path(written['report'])}",
         brief=[str(out)],

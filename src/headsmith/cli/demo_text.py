@@ -44,6 +44,7 @@ def _is_sentence(text: str) -> bool:
     return (
         len(text.split()) >= _ENOUGH_WORDS
         and text[-1] in ".!?"
+        and "|" not in text  # what is left of a drawn table
         and letters / len(text) > 0.85
         and len(text) <= 400
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import headsmith
+from headsmith.cli.loading import fit_length
 from headsmith.cli.machine import machine, versions
 from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import PrunePlan
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from headsmith.pruning.objective import Objective
     from headsmith.pruning.pipeline import Progress, Pruned
 
-__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "predicted", "run", "within", "write"]
+__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "predicted", "run", "write"]
 
 PLAN_FILE = "headsmith-plan.json"
 REPORT_FILE = "report.html"
@@ -45,6 +46,7 @@ class Job:
         repair: whether to refit what is left.
         seed: of all that is random.
         shapes: (batch, length) pairs to time.
+        output: where the checkpoint will be.
         command: the command line that repeats the job.
         settings: further settings to note in the record.
     """
@@ -58,15 +60,9 @@ class Job:
     repair: bool = True
     seed: int = 0
     shapes: Sequence[tuple[int, int]] = ((1, 128), (32, 128))
+    output: str = ""
     command: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def within(model: nn.Module, length: int) -> int:
-    """`length`, or the tokens the model has positions for if they are fewer."""
-    from headsmith.pruning.latency import longest_input
-
-    return min(length, longest_input(model) or length)
 
 
 def run(
@@ -114,7 +110,7 @@ def run(
     )
     latency = []
     for batch, length in job.shapes:
-        fitting = within(model, length)
+        fitting = fit_length(model, length)
         found = measure(
             {"before": pruned.dense, "after": model},
             batch=batch,
@@ -158,6 +154,7 @@ def _record(
             "repair": job.repair,
             "length": job.length,
             "seed": job.seed,
+            "output": job.output,
             **job.settings,
         },
         data={

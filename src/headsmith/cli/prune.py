@@ -139,8 +139,12 @@ def command(
 
     read = read_texts(data, column=text_column)
     with output.working("Opening the model"):
-        from headsmith.cli.job import within
-        from headsmith.cli.loading import choose_objective, open_model, sentence_files
+        from headsmith.cli.loading import (
+            choose_objective,
+            fit_length,
+            open_model,
+            sentence_files,
+        )
         from headsmith.pruning.pipeline import check_model
 
         opened, tokenizer = open_model(model, device)
@@ -150,7 +154,7 @@ def command(
             read,
             tokenizer,
             batch_size=batch_size,
-            max_length=within(opened, max_length),
+            max_length=fit_length(opened, max_length),
             limit=texts,
             seed=seed,
         )
@@ -158,6 +162,7 @@ def command(
         _dry_run(opened, batches, objective, budget, plan, length, score, seed, output)
         return
     from headsmith.cli.job import Job, run, shown_path, write
+    from headsmith.report.headline import headline
 
     job = Job(
         name=model,
@@ -169,6 +174,7 @@ def command(
         repair=repair,
         seed=seed,
         shapes=((1, length), (32, length)) if timed else (),
+        output=str(out),
         command=shlex.join(["headsmith", *sys.argv[1:]]),
         settings={"batch_size": batch_size, "max_length": max_length},
     )
@@ -183,6 +189,7 @@ def command(
             "run": record.to_dict(),
         },
         *summary(record),
+        headline(record),
         f"Model and report: {shown_path(out)}",
         brief=[str(out)],
     )

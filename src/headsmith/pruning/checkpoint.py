@@ -127,7 +127,9 @@ def load(
         PlanError: the plan in it does not fit the model it names.
     """
     try:
-        config = options.pop("config", None) or transformers.AutoConfig.from_pretrained(path)
+        config = options.pop("config", None) or transformers.AutoConfig.from_pretrained(
+            path, trust_remote_code=False
+        )
     except Exception as error:
         raise CheckpointError(_unreadable(path, error)) from error
     if model_class is None:

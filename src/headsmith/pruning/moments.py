@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "damped"]
+__all__ = ["Moments", "damped", "sums_device"]
 
 
 @dataclass
@@ -41,13 +41,13 @@ class Moments:
 
     def add(self, x: Tensor, t: Tensor | None = None) -> None:
         """Add rows: x (rows, features), and t (rows, targets) where there are targets."""
-        x = x.detach()
+        x = x.detach().to(self.device)
         x = x if x.dtype in (torch.float32, torch.float64) else x.float()
         self.rows += len(x)
         self._x += x.sum(0, dtype=torch.float64)
         self._xx += x.T @ x
         if t is not None:
-            t = t.detach().to(x.dtype)
+            t = t.detach().to(self.device).to(x.dtype)
             self._t += t.sum(0, dtype=torch.float64)
             self._tx += t.T @ x
             self._tt += float(t.square().sum(dtype=torch.float64))
@@ -103,6 +103,12 @@ class Moments:
         spread -= 2 * (weight * self.cross_covariance).sum()
         variance = self._tt / max(1, self.rows) - float(self.mean_target.square().sum())
         return float(spread) + variance + float(shift.square().sum())
+
+
+def sums_device(device: torch.device) -> torch.device:
+    """Where float64 sums of what is computed on `device` can be kept."""
+    # Apple's GPUs have no float64.
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:

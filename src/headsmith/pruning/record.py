@@ -6,13 +6,14 @@ Transformers hands it to us before it loads weights (see `checkpoint.py`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from headsmith.errors import PlanError
-from headsmith.pruning.families import Description
+from headsmith.pruning.families import Description, describe
 from headsmith.spec.plan import PrunePlan
 
 __all__ = ["METHOD", "plan_of", "record_plan"]
@@ -37,7 +38,11 @@ def plan_of(model: nn.Module) -> PrunePlan | None:
     note = _note_of(getattr(model, "config", None))
     if note is None or note.get("quant_method") != METHOD:
         return None
-    return PrunePlan.from_dict(note.get("plan"))
+    plan = PrunePlan.from_dict(note.get("plan"))
+    # A dense model may have been built from the config of a pruned one: the note is not its own.
+    left = {b.name: b.count for b in describe(model).blocks}
+    fits = all(left.get(name) == len(b.kept) for name, b in plan.blocks.items())
+    return plan if fits else None
 
 
 def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> None:
@@ -58,12 +63,23 @@ def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> 
         )
     earlier = plan_of(model)
     whole = plan if earlier is None else earlier.then(plan)
+    config = _own_config(model, config)
     config.quantization_config = {"quant_method": METHOD, "plan": whole.to_dict()}
     pruned_heads = _pruned_heads(whole, description)
     if pruned_heads:
         config.pruned_heads = pruned_heads
     elif hasattr(config, "pruned_heads"):
         del config.pruned_heads
+
+
+def _own_config(model: nn.Module, shared: Any) -> Any:
+    """Give the model a config that no other model built from the same one shares."""
+    own = copy.deepcopy(shared)
+    for module in model.modules():
+        # Attention reads its implementation from there: all must go on sharing one.
+        if getattr(module, "config", None) is shared:
+            module.config = own
+    return own
 
 
 def _note_of(config: Any) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description, describe
-from headsmith.pruning.moments import Moments
+from headsmith.pruning.moments import Moments, sums_device
 from headsmith.pruning.projections import bias, sizes, weight, write
 from headsmith.pruning.replay import Replay, inference, rows_of, to_device, watching
 
@@ -122,7 +122,7 @@ def _refit(
 ) -> Refit:
     writer = description.base.get_submodule(block.writer)
     features, outputs = sizes(writer)
-    device = weight(writer).device
+    device = sums_device(weight(writer).device)
     fitted, aside = (Moments(features, outputs, device) for _ in range(2))
     with watching(description.base, [block.residual, block.writer], []) as seen:
         for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=True)):
@@ -135,10 +135,10 @@ def _refit(
 
 
 def _choose(writer: nn.Module, fitted: Moments, aside: Moments) -> Refit:
-    own = weight(writer).double()
+    own = weight(writer).to(fitted.device).double()
     own_bias = bias(writer)
     zeros = torch.zeros(len(own), dtype=own.dtype, device=own.device)
-    before = aside.error(own, zeros if own_bias is None else own_bias.double())
+    before = aside.error(own, zeros if own_bias is None else own_bias.to(own.device).double())
     if not aside.rows or not fitted.rows or own_bias is None:
         return Refit(before, before, None)
     best = Refit(before, before, None)

@@ -123,7 +123,7 @@ def _refitted(
 ) -> tuple[Tensor, Tensor | None]:
     """The full-size weight and bias that make the best of the kept columns alone."""
     covariance, mean = statistics.inputs.covariance, statistics.inputs.mean
-    dense = weight(writer).to(covariance)
+    dense = weight(writer).to(covariance.device).double()
     columns = torch.from_numpy(group_indices(kept, block.width, count=block.count))
     columns = columns.to(covariance.device)
     own = dense[:, columns]
@@ -135,7 +135,7 @@ def _refitted(
     own_bias = bias(writer)
     if own_bias is None:
         return whole, None
-    return whole, own_bias.to(mean) + dense @ mean - fitted @ mean[columns]
+    return whole, own_bias.to(mean.device).double() + dense @ mean - fitted @ mean[columns]
 
 
 def _error(

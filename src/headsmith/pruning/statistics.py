@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description
 from headsmith.pruning.masks import masked
-from headsmith.pruning.moments import Moments
+from headsmith.pruning.moments import Moments, sums_device
 from headsmith.pruning.objective import Objective
 from headsmith.pruning.projections import sizes
 from headsmith.pruning.replay import inference, rows_of, to_device
@@ -61,7 +61,7 @@ def collect(
         Block name → statistics.
     """
     device = next(model.parameters()).device
-    found = {b.name: _empty(b, description, device) for b in description.blocks}
+    found = {b.name: _empty(b, description, sums_device(device)) for b in description.blocks}
     generator = torch.Generator().manual_seed(seed)
     with inference(model):
         for number, batch in enumerate(batches):
@@ -109,8 +109,9 @@ def _add(
     for block, gradient in zip(blocks, gradients, strict=True):
         if gradient is not None:
             statistics = found[block.name]
-            statistics.gradient += gradient.abs().sum(0, dtype=torch.float64)
-            statistics.gradient_squared += gradient.double().square().sum(0)
+            exact = gradient.to(statistics.gradient.device).double()
+            statistics.gradient += exact.abs().sum(0)
+            statistics.gradient_squared += exact.square().sum(0)
 
 
 def _watch(statistics: BlockStatistics, batch: Batch) -> Any:

@@ -35,7 +35,7 @@ def obs(
         return Ranking((), ())
     metric = damped(statistics.cotangents.second_moment, 1e-6)
     root = torch.linalg.cholesky(metric)
-    matrix = weight(base.get_submodule(block.writer)).to(root)
+    matrix = weight(base.get_submodule(block.writer)).to(root.device).double()
     inverse = torch.cholesky_inverse(
         torch.linalg.cholesky(damped(statistics.inputs.covariance, _DAMPING))
     )

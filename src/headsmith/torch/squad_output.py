@@ -162,6 +162,15 @@ class SpanPairs(NamedTuple):
         end_index: int64 (batch, start_n_top, end_n_top).
         start_score: (batch, start_n_top, end_n_top), a probability or its logarithm.
         end_score: (batch, start_n_top, end_n_top), the same given that start.
+
+    Example:
+        >>> import torch
+        >>> pairs = pair_spans(
+        ...     torch.tensor([[0.6]]), torch.tensor([[3]]), torch.tensor([[0.9, 0.1]]),
+        ...     torch.tensor([[5, 4]]),
+        ... )
+        >>> (pairs.start_score * pairs.end_score).shape
+        torch.Size([1, 1, 2])
     """
 
     start_index: Tensor

@@ -1,4 +1,5 @@
 import inspect
+from operator import attrgetter
 
 import pytest
 
@@ -9,6 +10,33 @@ import headsmith.torch
     ("name", "signature"),
     [
         ("Conv1D", "(nf, nx, *, device, dtype)"),
+        ("PoolerAnswerClass", "(config)"),
+        (
+            "PoolerAnswerClass.forward",
+            "(self, hidden_states, start_states=None, start_positions=None, cls_index=None, *,"
+            " attention_mask)",
+        ),
+        ("PoolerEndLogits", "(config, *, chunk_size)"),
+        (
+            "PoolerEndLogits.forward",
+            "(self, hidden_states, start_states=None, start_positions=None, p_mask=None)",
+        ),
+        ("PoolerStartLogits", "(config)"),
+        ("PoolerStartLogits.forward", "(self, hidden_states, p_mask=None)"),
+        ("SQuADHead", "(config, *, answer_start, log_probs, chunk_size)"),
+        (
+            "SQuADHead.forward",
+            "(self, hidden_states, start_positions=None, end_positions=None, cls_index=None,"
+            " is_impossible=None, p_mask=None, return_dict=False, *, attention_mask,"
+            " return_predictions)",
+        ),
+        ("SequenceSummary", "(config)"),
+        ("SequenceSummary.forward", "(self, hidden_states, cls_index=None, *, attention_mask)"),
+        (
+            "SquadHeadOutput",
+            "(loss=None, start_top_log_probs=None, start_top_index=None,"
+            " end_top_log_probs=None, end_top_index=None, cls_logits=None)",
+        ),
         ("apply_chunking_to_forward", "(forward_fn, chunk_size, chunk_dim, *input_tensors)"),
         (
             "find_pruneable_heads_and_indices",
@@ -20,7 +48,7 @@ import headsmith.torch
     ],
 )
 def test_signatures_are_those_of_4_34(name, signature):
-    parameters = inspect.signature(getattr(headsmith.torch, name)).parameters.values()
+    parameters = inspect.signature(attrgetter(name)(headsmith.torch)).parameters.values()
 
     plain = inspect.Signature(
         [
@@ -32,6 +60,10 @@ def test_signatures_are_those_of_4_34(name, signature):
         ]
     )
     assert str(plain) == signature
+
+
+def test_the_names_are_sorted():
+    assert headsmith.torch.__all__ == sorted(headsmith.torch.__all__)
 
 
 def test_every_public_name_is_there_and_documented():

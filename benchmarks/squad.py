@@ -1,0 +1,58 @@
+"""`SQuADHead`, whole: beam search and training step, with and without masked rows."""
+
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import modeling_utils as reference
+
+import headsmith.torch.squad as ours
+from benchmarks.harness import Case, Sides
+
+VALID = 0.42
+"""Share of the positions that may be an answer: the context less its padding."""
+
+
+def cases() -> Iterator[Case]:
+    """Inference at every shape, training at batch 8."""
+    for batch in (8, 32):
+        for length in (384, 512):
+            for hidden in (384, 768, 1024):
+                for masked in (False, True):
+                    rows = f", {VALID:.0%} valid" if masked else ""
+                    setting = f"{batch}×{length}×{hidden}, 5×5 beams{rows}"
+                    make = partial(_sides, batch, length, hidden, masked)
+                    yield Case("SQuADHead inference", setting, partial(make, False), weigh=True)
+                    if batch == 8:
+                        setting = f"{batch}×{length}×{hidden}{rows}"
+                        yield Case(
+                            "SQuADHead forward + backward", setting, partial(make, True), weigh=True
+                        )
+
+
+def _sides(batch: int, length: int, hidden: int, masked: bool, train: bool) -> Sides:
+    torch.manual_seed(0)
+    config = SimpleNamespace(hidden_size=hidden, layer_norm_eps=1e-12, start_n_top=5, end_n_top=5)
+    heads = ours.SQuADHead(config), reference.SQuADHead(config)
+    heads[1].load_state_dict(heads[0].state_dict())
+    x = torch.randn(batch, length, hidden, requires_grad=train)
+    kwargs: dict[str, Any] = {"cls_index": torch.zeros(batch, dtype=torch.long)}
+    begin = length // 10
+    if masked:
+        kwargs["p_mask"] = torch.ones(batch, length)
+        kwargs["p_mask"][:, begin : begin + int(VALID * length)] = 0
+    if train:
+        kwargs["start_positions"] = torch.full((batch,), begin + 5)
+        kwargs["end_positions"] = torch.full((batch,), begin + 9)
+        kwargs["is_impossible"] = torch.zeros(batch)
+
+    def call(head: torch.nn.Module) -> Any:
+        if not train:
+            with torch.no_grad():
+                return head(x, **kwargs)
+        (loss,) = head(x, **kwargs)
+        return torch.autograd.grad(loss, [x, *head.parameters()])
+
+    return Sides(*(partial(call, head) for head in heads))

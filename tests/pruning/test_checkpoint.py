@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
@@ -239,6 +240,20 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
     load(tmp_path / "old")
+
+
+def test_safetensors_own_word_for_a_full_disk_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TINY_MODELS["bert"]()
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr(model, "save_pretrained", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        save(model, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
 
 
 _SAVE_LARGE = """

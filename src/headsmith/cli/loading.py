@@ -147,6 +147,8 @@ def quiet_libraries() -> None:
     transformers = require("transformers", "pruning")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    # Without a network the hub's client announces every retry.
+    require("huggingface_hub", "pruning").utils.logging.set_verbosity_error()
 
 
 def _refuse_no_folder(name: str) -> None:

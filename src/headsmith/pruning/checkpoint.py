@@ -8,6 +8,7 @@ quantizer is left on the model: it trains, moves and converts like any other.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,8 @@ def save(
             # safetensors and tokenizers report a full disk as errors of their own.
             if isinstance(error, OSError):
                 raise
+            if "No space left" in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
             raise OSError(f"{type(error).__name__}: {error}") from error
         for name, text in (texts or {}).items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)

@@ -187,8 +187,8 @@ def make_plan(
     Raises:
         BudgetError: not exactly one of `flops` and `params` is given, or it is out of range.
     """
-    cost, budget = _budget(check_model(model).shapes, flops, params, length)
-    description = describe(model)
+    description = check_model(model)
+    cost, budget = _budget(description.shapes, flops, params, length)
     objective = objective or objective_for(model)
     rankings, statistics = _rank(model, description, batches, objective, score, seed, progress)
     sensitivities = measure(

@@ -11,7 +11,7 @@ import pytest
 import headsmith
 from headsmith import errors, extras
 
-_FRAMEWORKS = ("torch", "transformers", "keras", "tensorflow", "jax", "numpy", "matplotlib")
+_FRAMEWORKS = ("torch", "transformers", "keras", "tensorflow", "jax", "numpy", "libcst")
 
 
 def _loaded(code: str) -> set[str]:

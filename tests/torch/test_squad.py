@@ -212,7 +212,7 @@ def truth_of(h, s, w):
 @pytest.mark.parametrize("scale", [1e-4, 1e-2, 0.3, 3.0, 100.0])
 @pytest.mark.parametrize("size", [1, 5, 63, 384])
 def test_end_scores_in_float32_for_states_of_any_size(scale, size):
-    """tanh near zero, where the logistic form loses digits, and tanh saturated."""
+    """tanh near zero, where the factored form loses digits, and tanh saturated."""
     w = weights_of(size, torch.float32, scale=size**-0.5)
     w = w._replace(dense_0_bias=w.dense_0_bias * scale)
     h, s = torch.randn(2, 40, 1, size) * scale, torch.randn(2, 1, 5, size) * scale
@@ -229,19 +229,41 @@ def test_end_scores_in_float32_for_states_of_any_size(scale, size):
     assert (graph.detach() - truth).abs().max() <= 3 * worst + 5e-6
 
 
-def test_the_logistic_form_needs_its_guard(monkeypatch):
+def error_of(h, s, w):
+    with torch.no_grad():
+        return (end_scores(h, s, w) - truth_of(h, s, w)).abs().max().item()
+
+
+def test_the_factored_form_needs_its_guard_against_lost_digits(monkeypatch):
     w = weights_of(384, torch.float32, scale=0.05)
     w = w._replace(dense_0_bias=w.dense_0_bias * 1e-4)
     h, s = torch.randn(1, 40, 1, 384) * 1e-4, torch.randn(1, 1, 5, 384) * 1e-4
-    truth = truth_of(h, s, w)
+    guarded = error_of(h, s, w)
+    monkeypatch.setattr(end_logits_module, "_LEAST_VARIANCE", 0.0)
+    assert guarded < 1e-6 < 1e-5 < error_of(h, s, w)
 
-    def error():
-        with torch.no_grad():
-            return (end_scores(h, s, w) - truth).abs().max().item()
 
-    guarded = error()
-    monkeypatch.setattr(end_logits_module, "_SHAKY", float("inf"))
-    assert guarded < 1e-6 < 1e-5 < error()
+def test_the_factored_form_needs_its_guard_against_a_common_shift(monkeypatch):
+    """Every tanh near 1 - 1e-3: their variance is no difference of two large sums."""
+    w = weights_of(384, torch.float32, scale=0.05)
+    w = w._replace(dense_0_bias=torch.full_like(w.dense_0_bias, 4.0))
+    h, s = torch.randn(1, 40, 1, 384), torch.randn(1, 1, 5, 384)
+    guarded = error_of(h, s, w)
+    monkeypatch.setattr(end_logits_module, "_LEAST_VARIANCE", 0.0)
+    monkeypatch.setattr(end_logits_module, "_MOST_SHIFTED", float("inf"))
+    assert 10 * guarded < error_of(h, s, w)
+
+
+def test_the_factored_form_needs_its_guard_against_overflow(monkeypatch):
+    """A token and a start that nearly cancel: infinity times almost nothing."""
+    w = weights_of(64, torch.float32, scale=0.05)
+    half = torch.eye(64)
+    w = w._replace(dense_0_weight=torch.cat([half, half], 1), dense_0_bias=torch.zeros(64))
+    h = torch.full((1, 40, 1, 64), -50.0) + torch.randn(1, 40, 1, 64)
+    s = torch.full((1, 1, 5, 64), 50.0)
+    guarded = error_of(h, s, w)
+    monkeypatch.setattr(end_logits_module, "_LARGEST", float("inf"))
+    assert guarded < 1e-5 < 1e-2 < error_of(h, s, w)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -12,10 +12,12 @@ Three identities take that away; the parameters stay as they are.
 1. **Split.** `W [h; s] = W_h h + W_s s`: one product over `seq` rows and one over `starts`.
 2. **Fold.** With y the normalised vector before LayerNorm's own weight g and bias b,
    `w . (g y + b) + c = (w g) . y + (w . b + c)`: a dot product with one folded vector.
-3. **Logistic.** `tanh(x) = 1 - 2 sigmoid(-2x)`, and normalisation forgets the shift and the
-   scale: LN(tanh(x); eps) = -LN(sigmoid(-2x); eps / 4). The logistic function costs a third of
-   torch's tanh on a CPU. It loses digits where every |tanh| of a row is small (1 is added to
-   a small number), so such blocks are done again with tanh; see `_SHAKY`.
+3. **Factor.** `tanh(a + c) = 1 - 2 / (1 + exp(2a) exp(2c))` takes its exponentials of `seq` rows
+   and of `starts` rows, not of `seq x starts`. Half of that, `t = 1 / (1 + E) - 1/2`, is one
+   pass, and LayerNorm needs of it a dot product, a mean and a norm: with w' = w g less its mean,
+   `LN(tanh; eps) . w g = t . w' / sqrt(var t + eps / 4)`. torch's tanh and LayerNorm cost
+   several times that on a CPU. Digits are lost where t hardly varies; such blocks, and those
+   whose exponentials might overflow, are done again as written in step 2; see `_steady`.
 
 Without gradients on a CPU the work goes block by block through the cache, and nothing larger
 than a block exists. Rows that a mask will fill are not computed at all.
@@ -40,11 +42,17 @@ _BLOCK_BYTES = 1 << 20
 _DEVICE_BLOCK_BYTES = 1 << 27
 """The same on an accelerator, where each block is a handful of launches: 128 MiB."""
 
-_SHAKY = 2.0**5
-"""Largest 1 / standard deviation of tanh at which the logistic form is used.
+_LARGEST = 40.0
+"""Largest |2a| and |2c| that are factored: a product of two exponentials of 40 is 5e34."""
 
-The logistic form is off by half a unit in the last place of 1/2, so the normalised values are
-off by about 6e-8 times this: 2e-6 in float32, no more than what the matrix product left."""
+_LEAST_VARIANCE = 2.0**-12
+"""Least variance of tanh / 2 at which it is factored.
+
+Each value is off by about half a unit in the last place of 1/2, 3e-8, so the normalised ones are
+off by 64 times that: 2e-6 in float32, no more than what the matrix product left."""
+
+_MOST_SHIFTED = 32.0
+"""Largest ratio of mean square to variance at which the variance is their difference."""
 
 
 class EndWeights(NamedTuple):
@@ -319,14 +327,17 @@ def _in_blocks(
     scores = torch.zeros(batch, length, number, dtype=dtype)
     if not scores.numel():
         return scores
-    # Everything below is in terms of -2x, the argument of the logistic function.
     of_token, of_start = _halves(weights)
+    # Everything below is in terms of -2x, of which exponentials are taken.
     v = _project(starts.to(tokens_dtype), of_start, None).mul_(-2)
     with no_autocast(tokens):
         vector, constant = _fold(weights, dtype)
+    centred = vector - vector.mean()
+    ones = torch.ones_like(vector)
     row_bytes = number * size * dtype.itemsize
     step = chunk_size or max(1, torch.get_num_threads() * _BLOCK_BYTES // row_bytes)
-    blocks = torch.empty(2, min(step, length), number, size, dtype=dtype)
+    block = torch.empty(min(step, length), number, size, dtype=dtype)
+    exponentials = torch.empty(min(step, length), 1, size, dtype=dtype)
     for example in range(batch):
         rows = None
         states = tokens[example]
@@ -339,17 +350,23 @@ def _in_blocks(
         result = torch.empty(states.shape[0], number, dtype=dtype)
         # A product is fastest over many rows: the whole example unless the caller says less.
         wide = chunk_size or max(states.shape[0], 1)
+        factor = v[example].exp() if _is_small(v[example]) else None
         for begin in range(0, states.shape[0], wide):
             part = states[begin : begin + wide].to(tokens_dtype)
-            u = _project(part, of_token, weights.dense_0_bias).mul_(-2)
+            u = _project(part, of_token, weights.dense_0_bias).mul_(-2).unsqueeze(1)
+            small = _is_small(u)
             for first in range(0, u.shape[0], step):
                 last = min(first + step, u.shape[0])
-                x, spare = blocks[:, : last - first]
-                torch.add(u[first:last, None], v[example], out=x)
+                x = block[: last - first]
+                found = None
                 with no_autocast(tokens):
-                    result[begin + first : begin + last] = _dot_normal(
-                        x, spare, vector, weights.eps
-                    )
+                    if factor is not None and small:
+                        e = torch.exp(u[first:last], out=exponentials[: last - first])
+                        found = _dot_factored(x, e, factor, centred, ones, weights.eps)
+                    if found is None:
+                        torch.add(u[first:last], v[example], out=x)
+                        found = _dot_plain(x, vector, weights.eps)
+                result[begin + first : begin + last] = found
         if rows is None:
             scores[example] = result
         else:
@@ -357,13 +374,36 @@ def _in_blocks(
     return scores.add_(constant)
 
 
-def _dot_normal(x: Tensor, spare: Tensor, vector: Tensor, eps: float) -> Tensor:
-    """Give LN(tanh(-x / 2)) . vector for a block (rows, starts, H); both blocks are overwritten."""
-    shape = [x.shape[-1]]
-    torch.sigmoid(x, out=spare)
-    normal, _, scale = torch.native_layer_norm(spare, shape, None, None, eps / 4)
-    # scale is 1 / deviation of the logistic, twice that of the tanh.
-    if scale.max() > 2 * _SHAKY:
-        normal = torch.native_layer_norm(x.mul_(-0.5).tanh_(), shape, None, None, eps)[0]
-        return normal @ vector
-    return (normal @ vector).neg_()
+def _is_small(x: Tensor) -> bool:
+    """May the exponentials of these be multiplied? Not if there is an infinity or NaN."""
+    if not x.numel():
+        return True
+    low, high = x.aminmax()
+    return float(low) >= -_LARGEST and float(high) <= _LARGEST
+
+
+def _dot_factored(
+    x: Tensor, e: Tensor, factor: Tensor, centred: Tensor, ones: Tensor, eps: float
+) -> Tensor | None:
+    """Give LN(tanh) . vector, where exp(-2 argument) = e * factor; None if digits would be lost.
+
+    `x` is a block to work in, (rows, starts, H); `centred` the vector less its mean.
+    """
+    torch.addcmul(ones[0], e, factor, out=x).reciprocal_().sub_(0.5)
+    square = torch.linalg.vector_norm(x, dim=-1).square_().div_(x.shape[-1])
+    variance = square - (x @ ones).div_(x.shape[-1]).square_()
+    if not _steady(square, variance):
+        return None
+    return (x @ centred).mul_(variance.add_(eps / 4).rsqrt_())
+
+
+def _steady(square: Tensor, variance: Tensor) -> bool:
+    """Are mean square and variance such that no digits are lost?"""
+    shifted = torch.addcmul(square, variance, variance.new_tensor(-_MOST_SHIFTED))
+    return bool(variance.min() >= _LEAST_VARIANCE) and bool(shifted.max() <= 0)
+
+
+def _dot_plain(x: Tensor, vector: Tensor, eps: float) -> Tensor:
+    """Give LN(tanh(-x / 2)) . vector for a block (rows, starts, H), which is overwritten."""
+    normal = F.layer_norm(x.mul_(-0.5).tanh_(), x.shape[-1:], None, None, eps)
+    return normal @ vector

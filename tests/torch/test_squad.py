@@ -259,8 +259,9 @@ def test_the_factored_form_needs_its_guard_against_overflow(monkeypatch):
     w = weights_of(64, torch.float32, scale=0.05)
     half = torch.eye(64)
     w = w._replace(dense_0_weight=torch.cat([half, half], 1), dense_0_bias=torch.zeros(64))
-    h = torch.full((1, 40, 1, 64), -50.0) + torch.randn(1, 40, 1, 64)
-    s = torch.full((1, 1, 5, 64), 50.0)
+    h, s = torch.randn(1, 40, 1, 64), torch.zeros(1, 1, 5, 64)
+    h[..., :32] -= 50.0
+    s[..., :32] += 50.0
     guarded = error_of(h, s, w)
     monkeypatch.setattr(end_logits_module, "_LARGEST", float("inf"))
     assert guarded < 1e-5 < 1e-2 < error_of(h, s, w)

@@ -34,6 +34,12 @@ def cases() -> Iterator[Case]:
             partial(_from_hidden, share),
             weigh=True,
         )
+    yield Case(
+        "masked LM loss from hidden states",
+        f"4096×768→{VOCABULARY}, bfloat16, 100% labelled, forward + backward",
+        partial(_from_hidden, 1.0, torch.bfloat16),
+        weigh=True,
+    )
     yield Case("causal LM loss", f"4×128×{VOCABULARY} logits, forward + backward", _causal)
     yield Case("token classification loss", "32×384×9, forward + backward", _tokens)
     yield Case("QA loss", "32×384, forward + backward", _spans)
@@ -68,10 +74,10 @@ def _from_logits(share: float) -> Sides:
     )
 
 
-def _from_hidden(share: float) -> Sides:
+def _from_hidden(share: float, dtype: torch.dtype = torch.float32) -> Sides:
     torch.manual_seed(0)
-    hidden = torch.randn(4096, 768, requires_grad=True)
-    weight = torch.randn(VOCABULARY, 768).mul_(0.02).requires_grad_()
+    hidden = torch.randn(4096, 768).to(dtype).requires_grad_()
+    weight = torch.randn(VOCABULARY, 768).mul_(0.02).to(dtype).requires_grad_()
     labels = _labels(4096, VOCABULARY, share)
     return Sides(
         _with_gradient(

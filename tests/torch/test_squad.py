@@ -671,6 +671,17 @@ def test_adapters_hooks_and_replaced_layers_are_called():
         )
 
 
+def test_a_hook_on_all_modules_sees_every_layer():
+    head, x = make(), torch.randn(2, 7, 8, dtype=torch.float64)
+    seen = set()
+    handle = nn.modules.module.register_module_forward_hook(lambda m, *_: seen.add(id(m)))
+    try:
+        head(x, p_mask=torch.zeros(2, 7))
+    finally:
+        handle.remove()
+    assert {id(module) for module in head.modules()} <= seen
+
+
 def test_pruned_by_torch():
     """torch.nn.utils.prune sets the weight in a forward hook."""
     head, x = make(), torch.randn(2, 5, 8, dtype=torch.float64)

@@ -134,15 +134,18 @@ def _cross_entropy(
         )
     flat = logits if logits.ndim == 2 else logits.reshape(-1, logits.shape[-1])
     target = labels if labels.ndim == 1 else labels.reshape(-1)
-    if target.dtype != torch.long or target.device != flat.device:
-        target = target.to(flat.device, torch.long)
+    target = target.to(flat.device, torch.long)
+    readable = may_read_values(logits, labels)
+    here = readable and flat.is_cpu
+    if here and num_items_in_batch is None and _none_ignored(target, ignore_index):
+        # Nothing to look after; the case of the small losses, where each microsecond counts.
+        if flat.dtype != torch.float64:
+            flat = flat.float()
+        losses = F.cross_entropy(flat, target, reduction=reduction, label_smoothing=label_smoothing)
+        return losses.view(labels.shape) if reduction == "none" else losses
     inner: Reduction = "none" if reduction == "none" else "sum"
     count: Tensor | int = target.numel()
-    readable = may_read_values(logits, labels)
-    if readable and flat.device.type == "cpu" and _none_ignored(target, ignore_index):
-        # Nothing to look after; also the case of the small losses, where each step counts.
-        inner = reduction if num_items_in_batch is None else inner
-    elif readable and flat.device.type == "cpu":
+    if here:
         ignored = target == ignore_index
         count = target.numel() - int(ignored.count_nonzero())
         if reduction != "none" and count < _PACK_BELOW * target.numel():

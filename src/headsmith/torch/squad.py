@@ -298,7 +298,7 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
         and not module._forward_pre_hooks
         and not module._backward_hooks
         and not module._backward_pre_hooks
-        and not nn.modules.module._has_any_global_hook()
+        and not nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
     )
 
 

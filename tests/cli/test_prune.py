@@ -26,7 +26,7 @@ def _prune(headsmith: Run, model: Path, data: Path, *options: object) -> Any:
     return headsmith("prune", model, "--data", data, "--length", 16, *options)
 
 
-@pytest.mark.parametrize("budget", [("--flops", 0.5), ("--params", 0.5)])
+@pytest.mark.parametrize("budget", [("--flops", 0.5), ("--params", 0.5), ("--keep", 0.5)])
 def test_prunes_saves_and_reports(
     headsmith: Run, tiny_encoder: Path, texts_file: Path, tmp_path: Path, budget: tuple[str, float]
 ) -> None:
@@ -150,9 +150,12 @@ def test_an_output_folder_that_is_there(
         (["--params", "-1"], 3, "--params is the fraction to keep"),
         (["--flops", "nan"], 3, "Received nan"),
         (["--flops", "half"], 2, "not a valid float"),
-        ([], 2, "one of --flops, --params or --plan"),
+        ([], 2, "one of --flops, --params, --latency, --keep, --size or --plan"),
         (["--flops", "0.5", "--params", "0.5"], 2, "Received --flops and --params"),
         (["--plan", "none.json"], 3, "plan none.json cannot be read"),
+        (["--size", "many"], 2, "expected a size above 0, as in 40MB"),
+        (["--size", "1kB"], 3, "embeddings and the like"),
+        (["--latency", "2"], 3, "--latency is the fraction"),
         (["--flops", "0.5", "--score", "best"], 2, "'best' is not one of"),
         (["--flops", "0.5", "--device", "tpu9"], 2, "device"),
         (["--flops", "0.5", "--text-column", "body"], 0, ""),

@@ -19,11 +19,10 @@ from headsmith.pruning import (
     describe,
     make_plan,
     objective_for,
-    output_error,
     plan_of,
     prune,
 )
-from headsmith.pruning.compare import compare
+from headsmith.pruning.compare import compare, output_error
 from headsmith.spec.cost import total_flops, total_parameters
 
 

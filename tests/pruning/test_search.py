@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headsmith.errors import BudgetError
-from headsmith.pruning.search import allocate, check_fraction, choices
+from headsmith.pruning.budget import Floors
+from headsmith.pruning.search import allocate, choices
 from headsmith.pruning.sensitivity import Sensitivity
 from headsmith.spec.cost import BlockShape
 
@@ -78,12 +79,6 @@ def test_a_budget_that_cannot_be_met_is_an_error() -> None:
         allocate([_shape("a", 3, 5)], {"a": Sensitivity((0, 3), (1.0, 0.0))}, lambda s, k: 9, 1)
 
 
-@pytest.mark.parametrize("value", [0, -0.5, 1.01, float("nan"), float("inf")])
-def test_fractions_out_of_range_are_refused(value: float) -> None:
-    with pytest.raises(BudgetError, match=r"flops is the fraction to keep.*Received"):
-        check_fraction("flops", value)
-
-
 def test_choices_are_sizes_that_kernels_like() -> None:
     assert choices(12, "heads") == list(range(13))
     assert choices(1536, "neurons")[:3] == [0, 32, 64]
@@ -101,3 +96,20 @@ def test_interpolation_is_monotone_and_exact_where_measured() -> None:
     assert got[8] == pytest.approx(0.02)
     assert got[4] == pytest.approx(0.02)  # noise: four cannot be better than eight
     assert got[16] == 0
+
+
+def test_floors_are_kept_to_and_may_exceed_a_block() -> None:
+    shapes = [_shape("a", 3, 5), _shape("b", 6, 7)]
+    tables = {"a": Sensitivity((0, 3), (1e-9, 0.0)), "b": Sensitivity((0, 6), (1.0, 0.0))}
+    budget = 0.6 * sum(s.parameters() for s in shapes)
+    assert allocate(shapes, tables, _cost, budget)["a"] < 2
+    kept = allocate(shapes, tables, _cost, budget, Floors(heads=2))
+    assert kept["a"] == 2
+    assert 2 <= kept["b"] < 6
+    with pytest.raises(BudgetError, match="No plan meets"):
+        allocate(shapes, tables, _cost, budget, Floors(heads=99))
+
+
+def test_floors_are_among_the_choices() -> None:
+    assert choices(1536, "neurons", 100)[:3] == [100, 128, 160]
+    assert choices(12, "heads", 3) == list(range(3, 13))

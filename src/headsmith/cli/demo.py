@@ -49,9 +49,9 @@ def command(flops: float, out: Path, output: Output) -> None:
     Python's own language reference. Prints what changed, and writes the checkpoint and a
     report page.
     """
-    from headsmith.pruning.search import check_fraction
+    from headsmith.pruning.budget import one_budget
 
-    check_fraction("--flops", flops)
+    one_budget({"--flops": flops})
     earlier = (out / "model" / "config.json").is_file()
     check_target(out, overwrite=earlier)
     folder = _model_folder()

@@ -19,6 +19,7 @@ from headsmith.spec.run import FILE_NAME, BlockRun, LatencyRun, RunRecord
 if TYPE_CHECKING:
     from torch import nn
 
+    from headsmith.pruning.budget import Floors
     from headsmith.pruning.compare import Comparison
     from headsmith.pruning.data import Batches
     from headsmith.pruning.objective import Objective
@@ -39,11 +40,14 @@ class Job:
     Args:
         name: the model's name or folder, as the user gave it.
         source: where the texts came from.
-        budget: `{"flops": 0.5}` or `{"params": 0.5}`; empty with a plan.
+        budget: as `make_plan` takes it, such as `{"flops": 0.5}`; empty with a plan.
         plan: a plan made before; None searches one.
         length: tokens of a sequence, for which FLOPs are counted.
         score: name of the score.
+        floors: what every block keeps at least; None lets whole blocks go.
+        batch: sequences of a call that a latency budget is about.
         repair: whether to refit what is left.
+        finetune_minutes: time to spend on distillation.
         seed: of all that is random.
         shapes: (batch, length) pairs to time.
         output: where the checkpoint will be.
@@ -57,7 +61,10 @@ class Job:
     plan: PrunePlan | None = None
     length: int = 128
     score: str = "obs"
+    floors: Floors | None = None
+    batch: int = 1
     repair: bool = True
+    finetune_minutes: float = 0.0
     seed: int = 0
     shapes: Sequence[tuple[int, int]] = ((1, 128), (32, 128))
     output: str = ""
@@ -78,6 +85,7 @@ def run(
         progress: told how far the work is.
     """
     # What is needed at the end is imported now: a broken installation shows before the work.
+    from headsmith.pruning.budget import Floors
     from headsmith.pruning.compare import compare
     from headsmith.pruning.families import describe
     from headsmith.pruning.latency import measure
@@ -93,14 +101,25 @@ def run(
             objective,
             length=job.length,
             score=job.score,
+            floors=job.floors or Floors(),
+            batch=job.batch,
             mend=job.repair,
+            finetune_minutes=job.finetune_minutes,
             seed=job.seed,
             progress=progress,
             **job.budget,
         )
     else:
-        batches = data.calibration if job.repair else []
-        pruned = carry_out(model, job.plan, batches, progress=progress)
+        pruned = carry_out(
+            model,
+            job.plan,
+            data.calibration,
+            objective,
+            mend=job.repair,
+            finetune_minutes=job.finetune_minutes,
+            seed=job.seed,
+            progress=progress,
+        )
     quality = compare(
         pruned.dense,
         model,
@@ -152,6 +171,7 @@ def _record(
             "score": job.score if job.plan is None else "given plan",
             "match": objective.name,
             "repair": job.repair,
+            **_optional_settings(job, pruned),
             "length": job.length,
             "seed": job.seed,
             "output": job.output,
@@ -171,6 +191,21 @@ def _record(
         seconds={stage: round(s, 2) for stage, s in pruned.seconds.items()},
         samples=_samples(texts, quality.per_text, kind),
     )
+
+
+def _optional_settings(job: Job, pruned: Pruned) -> dict[str, Any]:
+    """Settings that were not left at what they usually are."""
+    found: dict[str, Any] = {}
+    if "latency" in job.budget:
+        found["latency_batch"] = job.batch
+    if job.floors is not None and (job.floors.heads or job.floors.neurons):
+        found |= {"min_heads": job.floors.heads, "min_neurons": job.floors.neurons}
+    if pruned.distilled is not None:
+        found |= {
+            "finetune_minutes": job.finetune_minutes,
+            "finetune_steps": pruned.distilled.steps,
+        }
+    return found
 
 
 def _blocks(pruned: Pruned, shapes: Sequence[BlockShape]) -> list[BlockRun]:

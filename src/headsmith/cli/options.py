@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ __all__ = [
     "MATCHES",
     "MODEL",
     "SCORES",
+    "SIZE",
     "calibration_options",
     "data_option",
     "device_option",
@@ -44,6 +46,22 @@ class _ModelName(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     ) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="dir")]
 
+
+class _Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes, as a number with or without a unit: 40MB, 1.5GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?\s*", str(value), re.I)
+        if match is None or not float(match[1]):
+            self.fail(f"expected a size above 0, as in 40MB or 1.5GiB. Received {value!r}", param)
+        power = " kmg".index(match[2].lower() or " ")
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+SIZE = _Size()
+"""The type of an option that tells a number of bytes."""
 
 MODEL = _ModelName()
 """The type of an argument that names a model."""

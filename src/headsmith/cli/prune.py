@@ -11,6 +11,7 @@ import click
 
 from headsmith.cli.options import (
     MODEL,
+    SIZE,
     calibration_options,
     data_option,
     device_option,
@@ -34,6 +35,8 @@ _EPILOG = """\b
 Examples:
   headsmith prune my-encoder --data texts.txt --flops 0.5 -o smaller
   headsmith prune my-encoder --data reviews.csv --text-column review --params 0.7 -o smaller
+  headsmith prune my-encoder --data texts.txt --latency 0.5 --latency-batch 32 -o smaller
+  headsmith prune my-encoder --data texts.txt --size 40MB --finetune-minutes 10 -o smaller
   headsmith prune my-encoder --data texts.txt --flops 0.5 --dry-run
   headsmith prune my-encoder --data texts.txt --plan smaller/headsmith-plan.json -o again
 Load the result in Python:
@@ -58,6 +61,24 @@ Load the result in Python:
     help="Keep this fraction of their parameters instead.",
 )
 @click.option(
+    "--latency",
+    type=float,
+    metavar="FRACTION",
+    help="Keep this fraction of the model's time on this device instead; it is measured.",
+)
+@click.option(
+    "--keep",
+    type=float,
+    metavar="FRACTION",
+    help="Keep this fraction of heads and neurons in every block alike.",
+)
+@click.option(
+    "--size",
+    type=SIZE,
+    metavar="SIZE",
+    help="Keep as much as fits: all weights take at most so many bytes, as in 40MB.",
+)
+@click.option(
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path),
@@ -76,6 +97,30 @@ Load the result in Python:
     "--dry-run", is_flag=True, help="Print the plan and the predicted size; write nothing."
 )
 @click.option(
+    "--min-heads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Heads every attention block keeps at least.",
+)
+@click.option(
+    "--min-neurons",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Neurons every feed-forward block keeps at least.",
+)
+@click.option(
+    "--latency-batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Sequences of a call that --latency is about; --length says how long.",
+)
+@click.option(
     "--texts",
     type=click.IntRange(min=1),
     default=1536,
@@ -88,6 +133,14 @@ Load the result in Python:
     default=True,
     show_default=True,
     help="Refit what is left to do what all did.",
+)
+@click.option(
+    "--finetune-minutes",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Then train it for so long to put out what the unpruned model does; no labels.",
 )
 @click.option(
     "--time/--no-time",
@@ -106,12 +159,19 @@ def command(
     text_column: str | None,
     flops: float | None,
     params: float | None,
+    latency: float | None,
+    keep: float | None,
+    size: int | None,
     plan_file: Path | None,
     out: Path | None,
     overwrite: bool,
     dry_run: bool,
+    min_heads: int,
+    min_neurons: int,
+    latency_batch: int,
     texts: int,
     repair: bool,
+    finetune_minutes: float,
     timed: bool,
     length: int,
     score: str,
@@ -128,7 +188,8 @@ def command(
     those the model is for show which heads and neurons matter. Some hundred are enough, 1,500
     are better.
     """
-    budget = _budget(flops, params, plan_file)
+    amounts = {"flops": flops, "params": params, "latency": latency, "keep": keep}
+    budget = _budget({**amounts, "size": size}, plan_file)
     plan = None if plan_file is None else read_plan(plan_file)
     _check_out(out, overwrite=overwrite, dry_run=dry_run)
     if data is None:
@@ -145,6 +206,7 @@ def command(
             open_model,
             sentence_files,
         )
+        from headsmith.pruning.budget import Floors
         from headsmith.pruning.pipeline import check_model
 
         opened, tokenizer = open_model(model, device)
@@ -158,8 +220,16 @@ def command(
             limit=texts,
             seed=seed,
         )
+    search: dict[str, Any] = {
+        **budget,
+        "floors": Floors(min_heads, min_neurons),
+        "length": length,
+        "batch": latency_batch,
+        "score": score,
+        "seed": seed,
+    }
     if dry_run:
-        _dry_run(opened, batches, objective, budget, plan, length, score, seed, output)
+        _dry_run(opened, batches, objective, search, plan, output)
         return
     from headsmith.cli.job import Job, run, shown_path, write
     from headsmith.report.headline import headline
@@ -171,9 +241,12 @@ def command(
         plan=plan,
         length=length,
         score=score,
+        floors=search["floors"],
+        batch=latency_batch,
         repair=repair,
+        finetune_minutes=finetune_minutes,
         seed=seed,
-        shapes=((1, length), (32, length)) if timed else (),
+        shapes=tuple((n, length) for n in sorted({1, 32, latency_batch})) if timed else (),
         output=str(out),
         command=shlex.join(["headsmith", *sys.argv[1:]]),
         settings={"batch_size": batch_size, "max_length": max_length},
@@ -195,22 +268,23 @@ def command(
     )
 
 
-def _budget(flops: float | None, params: float | None, plan_file: Path | None) -> dict[str, float]:
-    given = {"flops": flops, "params": params, "plan": plan_file}
-    named = [name for name, value in given.items() if value is not None]
+def _budget(amounts: dict[str, float | None], plan_file: Path | None) -> dict[str, float]:
+    """The one budget among the options, under the name `make_plan` has for it; none with a plan."""
+    given = {**amounts, "plan": plan_file}
+    named = [f"--{name}" for name, value in given.items() if value is not None]
     if len(named) != 1:
         raise click.UsageError(
-            "Say how small: one of --flops, --params or --plan. "
-            + (f"Received {' and '.join('--' + n for n in named)}." if named else "Received none.")
+            "Say how small: one of --flops, --params, --latency, --keep, --size or --plan. "
+            f"Received {' and '.join(named) if named else 'none'}."
         )
-    budget = {n: v for n, v in (("flops", flops), ("params", params)) if v is not None}
+    budget = {name: value for name, value in amounts.items() if value is not None}
     for name, value in budget.items():
-        if not 0 < value <= 1:
+        if name != "size" and not 0 < value <= 1:
             raise BudgetError(
                 f"--{name} is the fraction to keep, above 0 and at most 1 (0.6 keeps 60%). "
                 f"Received {value:g}."
             )
-    return budget
+    return {"max_bytes" if name == "size" else name: value for name, value in budget.items()}
 
 
 def read_plan(path: Path) -> PrunePlan:
@@ -248,11 +322,8 @@ def _dry_run(
     model: nn.Module,
     batches: Batches,
     objective: Objective,
-    budget: dict[str, float],
+    search: dict[str, Any],
     plan: PrunePlan | None,
-    length: int,
-    score: str,
-    seed: int,
     output: Output,
 ) -> None:
     from headsmith.cli.job import predicted
@@ -263,20 +334,10 @@ def _dry_run(
 
     description = describe(model)
     if plan is None:
-        options: dict[str, Any] = dict(budget)
         with output.progress() as report:
-            plan, _ = make_plan(
-                model,
-                batches.calibration,
-                objective,
-                length=length,
-                score=score,
-                seed=seed,
-                progress=report,
-                **options,
-            )
+            plan, _ = make_plan(model, batches.calibration, objective, progress=report, **search)
     check_plan(plan, description)
-    before, after = predicted(model, description.shapes, plan, length)
+    before, after = predicted(model, description.shapes, plan, search["length"])
     output.result(
         {"plan": plan.to_dict(), "before": before, "after": after},
         plan_table(description.shapes, plan),

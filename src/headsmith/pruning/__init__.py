@@ -11,8 +11,11 @@ from headsmith.extras import require
 require("torch", "pruning")
 require("transformers", "pruning")
 
+from headsmith.pruning.budget import Floors  # noqa: E402
 from headsmith.pruning.checkpoint import load, save  # noqa: E402
+from headsmith.pruning.compare import output_error  # noqa: E402
 from headsmith.pruning.data import Batches, read_texts, tokenize  # noqa: E402
+from headsmith.pruning.distil import distil  # noqa: E402
 from headsmith.pruning.families import describe, register_family  # noqa: E402
 from headsmith.pruning.masks import masked, masks_of  # noqa: E402
 from headsmith.pruning.objective import (  # noqa: E402
@@ -27,7 +30,6 @@ from headsmith.pruning.pipeline import (  # noqa: E402
     Pruned,
     carry_out,
     make_plan,
-    output_error,
     prune,
     rank,
 )
@@ -39,6 +41,7 @@ from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # n
 __all__ = [
     "SCORES",
     "Batches",
+    "Floors",
     "LossObjective",
     "MatchDistribution",
     "MatchEmbedding",
@@ -49,6 +52,7 @@ __all__ = [
     "carry_out",
     "check_plan",
     "describe",
+    "distil",
     "load",
     "make_plan",
     "masked",

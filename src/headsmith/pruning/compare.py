@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from headsmith.pruning.data import Batch
 from headsmith.pruning.objective import LossObjective, MatchEmbedding, MatchHidden, Objective
 from headsmith.pruning.replay import inference, to_device
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "output_error"]
 
 
 @dataclass(frozen=True)
@@ -51,24 +52,22 @@ def compare(
         objective: what was to be kept.
         step: called with (batches done, batches in all).
     """
-    error = scale = 0.0
     per_text: list[float] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    with inference(dense), inference(pruned), torch.no_grad():
-        for number, batch in enumerate(batches, start=1):
-            own = to_device(batch, dense)
-            output = pruned(**own)
-            target = objective.target(dense(**own), own)
-            one, size = objective.error(output, own, target)
-            error, scale = error + one, scale + size
-            if not isinstance(objective, LossObjective):
-                got = objective.target(output, own)
-                per_text += _by_text(got.float(), target.float(), own, objective)
-                if isinstance(objective, MatchEmbedding):
-                    kept.append((target.float().cpu(), got.float().cpu()))
-            if step is not None:
-                step(number, len(batches))
-    quality = {"error": error / max(scale, 1e-30)}
+    number = 0
+
+    def look(output: Any, own: Batch, target: Tensor) -> None:
+        nonlocal number
+        number += 1
+        if not isinstance(objective, LossObjective):
+            got = objective.target(output, own)
+            per_text.extend(_by_text(got.float(), target.float(), own, objective))
+            if isinstance(objective, MatchEmbedding):
+                kept.append((target.float().cpu(), got.float().cpu()))
+        if step is not None:
+            step(number, len(batches))
+
+    quality = {"error": output_error(dense, pruned, batches, objective, look=look)}
     if per_text and isinstance(objective, MatchEmbedding | MatchHidden):
         quality["cosine"] = float(np.mean(per_text))
         quality["cosine_low"] = float(np.percentile(per_text, 5))
@@ -78,6 +77,37 @@ def compare(
         before, after = (torch.cat(side) for side in zip(*kept, strict=True))
         quality["similarity_rank_correlation"] = _rank_correlation(before, after)
     return Comparison(quality, per_text)
+
+
+def output_error(
+    dense: nn.Module,
+    pruned: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective,
+    *,
+    look: Callable[[Any, Batch, Tensor], None] | None = None,
+) -> float:
+    """The objective's error of `pruned` against `dense` over `batches`, per unit of its scale.
+
+    Args:
+        dense: the unpruned model.
+        pruned: the pruned model.
+        batches: data.
+        objective: what was to be kept.
+        look: called for each batch with the pruned model's output, the batch on its device, and
+            the unpruned model's target.
+    """
+    error = scale = 0.0
+    with inference(dense), inference(pruned), torch.no_grad():
+        for batch in batches:
+            own = to_device(batch, dense)
+            target = objective.target(dense(**own), own)
+            output = pruned(**own)
+            one, size = objective.error(output, own, target)
+            error, scale = error + float(one), scale + size
+            if look is not None:
+                look(output, own, target)
+    return error / max(scale, 1e-30)
 
 
 def _by_text(got: Tensor, target: Tensor, batch: Batch, objective: Objective) -> list[float]:

@@ -47,8 +47,8 @@ class Objective(Protocol):
     def probe(self, output: Any, batch: Batch, generator: torch.Generator) -> Tensor:
         """A scalar, summed over examples, whose gradient is one sample of what matters."""
 
-    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
-        """How far `output` is from `target`, and the scale to divide by, both summed."""
+    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[Tensor, float]:
+        """How far `output` is from `target`, with a gradient, and the scale; both summed."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class MatchEmbedding:
         projected: Tensor = (embedding * directions).sum()
         return projected
 
-    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
+    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[Tensor, float]:
         """One minus the cosine, summed over the examples, and their number."""
         cosine = (self.target(output, batch).float() * target.float()).sum(-1)
-        return float((1 - cosine).sum()), float(len(cosine))
+        return (1 - cosine).sum(), float(len(cosine))
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class MatchHidden:
         states = self.target(output, batch)
         return (states * _normal(tuple(states.shape), states, generator)).sum()
 
-    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
+    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[Tensor, float]:
         """Squared distance and the target's own variance, summed."""
         states, target = self.target(output, batch).float(), target.float()
         return (
-            float((states - target).square().sum()),
+            (states - target).square().sum(),
             float((target - target.mean(0)).square().sum()),
         )
 
@@ -148,18 +148,18 @@ class MatchDistribution:
         drawn = torch.multinomial(probabilities, 1, generator=generator).to(logits.device)
         return logits.log_softmax(-1).gather(-1, drawn).sum()
 
-    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
+    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[Tensor, float]:
         """Divergence from the target's distribution, summed over rows, and their number."""
         logits, target = self.target(output, batch).float(), target.float()
         if logits.shape[-1] == 1:
             return (
-                float((logits - target).square().sum()),
+                (logits - target).square().sum(),
                 float((target - target.mean(0)).square().sum().clamp(min=1e-12)),
             )
         divergence = F.kl_div(
             logits.log_softmax(-1), target.log_softmax(-1), reduction="sum", log_target=True
         )
-        return float(divergence), float(len(logits))
+        return divergence, float(len(logits))
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,10 @@ class LossObjective:
         """The loss itself, summed over the batch."""
         return self.loss(output, batch) * len(next(iter(batch.values())))
 
-    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[float, float]:
+    def error(self, output: Any, batch: Batch, target: Tensor) -> tuple[Tensor, float]:
         """How much the loss rose, summed over the batch, and its size."""
         size = len(next(iter(batch.values())))
-        return float(self.loss(output, batch) - target) * size, float(size)
+        return (self.loss(output, batch) - target) * size, float(size)
 
 
 def objective_for(model: nn.Module) -> Objective:

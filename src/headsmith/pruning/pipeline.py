@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from headsmith.errors import BudgetError, DataError, HeadsmithError
+from headsmith.errors import DataError, HeadsmithError
+from headsmith.pruning.budget import Floors, one_budget
 from headsmith.pruning.data import Batch
+from headsmith.pruning.distil import Distilled, distil
 from headsmith.pruning.families import Description, describe
+from headsmith.pruning.latency_search import within_latency
 from headsmith.pruning.objective import Objective, objective_for
 from headsmith.pruning.repair import Refit, repair
-from headsmith.pruning.replay import inference, to_device
 from headsmith.pruning.score import SCORES, Ranking
-from headsmith.pruning.search import allocate, check_fraction
+from headsmith.pruning.search import allocate
 from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
-from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "carry_out",
     "check_model",
     "make_plan",
-    "output_error",
     "prune",
     "rank",
 ]
@@ -44,6 +44,8 @@ Progress = Callable[[str, int, int], None]
 _STATISTICS_TOKENS = 16384
 _TRIAL_TOKENS = 2048
 
+_NO_FLOORS = Floors()
+
 
 @dataclass
 class Pruned:
@@ -55,6 +57,7 @@ class Pruned:
         plan: what was kept.
         rankings: block name → order and importance of its groups.
         refits: block name → what repair did; empty without repair.
+        distilled: what distillation did; None without it.
         seconds: stage → seconds it took.
     """
 
@@ -63,6 +66,7 @@ class Pruned:
     plan: PrunePlan
     rankings: dict[str, Ranking] = field(default_factory=dict)
     refits: dict[str, Refit] = field(default_factory=dict)
+    distilled: Distilled | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -166,31 +170,68 @@ def make_plan(
     *,
     flops: float | None = None,
     params: float | None = None,
+    latency: float | None = None,
+    keep: float | None = None,
+    max_bytes: float | None = None,
+    floors: Floors = _NO_FLOORS,
     length: int = 128,
+    batch: int = 1,
     score: str = "obs",
     seed: int = 0,
     progress: Progress = _silent,
 ) -> tuple[PrunePlan, dict[str, Ranking]]:
     """Score and search: decide what stays, without touching the model.
 
+    Give one budget: `flops`, `params`, `latency`, `keep` or `max_bytes`.
+
     Args:
         model: a model of a known family.
         batches: calibration data; the first part of it serves to measure trial sizes.
         objective: what is to be kept; None chooses by the model (`objective_for`).
-        flops: fraction of the blocks' FLOPs to keep, in (0, 1]; or
+        flops: fraction of the blocks' FLOPs to keep, in (0, 1].
         params: fraction of the blocks' parameters to keep, in (0, 1].
-        length: tokens of a sequence, for which FLOPs are counted.
+        latency: fraction of the model's time on this device to keep, in (0, 1], for inputs of
+            `batch` sequences of `length` tokens.
+        keep: fraction of heads and of neurons that every block keeps, in (0, 1]; the same for
+            all, so that nothing is tried and the search costs no time.
+        max_bytes: what all the model's weights may take, in their dtype.
+        floors: what every block keeps at least; by default whole blocks may go.
+        length: tokens of a sequence, for which FLOPs are counted and time is taken.
+        batch: sequences of a call, for `latency`.
         score: one of `headsmith.pruning.SCORES`.
         seed: of whatever is random.
         progress: told how far the work is.
 
     Raises:
-        BudgetError: not exactly one of `flops` and `params` is given, or it is out of range.
+        BudgetError: not exactly one budget is given, it is out of range, or cannot be met.
     """
+    budget = one_budget(
+        {
+            "flops": flops,
+            "params": params,
+            "latency": latency,
+            "keep": keep,
+            "max_bytes": max_bytes,
+        }
+    )
     description = check_model(model)
-    cost, budget = _budget(description.shapes, flops, params, length)
+    shapes = description.shapes
+    # What can be counted is counted first: a budget that cannot be met shows before the work.
+    counted = (
+        budget.counted(model, shapes, length) if budget.kind not in ("latency", "keep") else None
+    )
     objective = objective or objective_for(model)
     rankings, statistics = _rank(model, description, batches, objective, score, seed, progress)
+
+    def plan_of(kept: Mapping[str, int]) -> PrunePlan:
+        blocks = {
+            b.name: BlockPlan(b.kind, b.count, rankings[b.name].best(kept[b.name]))
+            for b in description.blocks
+        }
+        return PrunePlan(description.model_type, blocks)
+
+    if budget.kind == "keep":
+        return plan_of(budget.uniform(shapes, floors)), rankings
     sensitivities = measure(
         model,
         description,
@@ -200,25 +241,20 @@ def make_plan(
         objective,
         step=lambda done, total: progress("sensitivity", done, total),
     )
-    kept = allocate(description.shapes, sensitivities, cost, budget)
-    blocks = {
-        b.name: BlockPlan(b.kind, b.count, rankings[b.name].best(kept[b.name]))
-        for b in description.blocks
-    }
-    return PrunePlan(description.model_type, blocks), rankings
-
-
-def _budget(
-    shapes: Sequence[BlockShape], flops: float | None, params: float | None, length: int
-) -> tuple[Callable[[BlockShape, int], float], float]:
-    if (flops is None) == (params is None):
-        raise BudgetError("Give one budget: flops or params, the fraction to keep.")
-    if flops is not None:
-        check_fraction("flops", flops)
-        return (lambda shape, kept: shape.flops(length, kept)), flops * total_flops(shapes, length)
-    assert params is not None  # noqa: S101 - one of the two is given
-    check_fraction("params", params)
-    return (lambda shape, kept: shape.parameters(kept)), params * total_parameters(shapes)
+    if counted is not None:
+        return plan_of(allocate(shapes, sensitivities, *counted, floors)), rankings
+    plan = within_latency(
+        model,
+        description,
+        sensitivities,
+        budget.amount,
+        plan_of,
+        batch=batch,
+        length=length,
+        floors=floors,
+        progress=progress,
+    )
+    return plan, rankings
 
 
 def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
@@ -238,13 +274,11 @@ def prune(
     batches: Sequence[Batch],
     objective: Objective | None = None,
     *,
-    flops: float | None = None,
-    params: float | None = None,
-    length: int = 128,
-    score: str = "obs",
     mend: bool = True,
+    finetune_minutes: float = 0.0,
     seed: int = 0,
     progress: Progress = _silent,
+    **search: Any,
 ) -> Pruned:
     """Prune a model in place: score, search, cut for good, and repair what is left.
 
@@ -252,30 +286,27 @@ def prune(
         model: a model of a known family.
         batches: calibration data, some hundred texts or more; no labels are needed.
         objective: what is to be kept; None chooses by the model (`objective_for`).
-        flops: fraction of the blocks' FLOPs to keep, in (0, 1]; or
-        params: fraction of the blocks' parameters to keep, in (0, 1].
-        length: tokens of a sequence, for which FLOPs are counted.
-        score: one of `headsmith.pruning.SCORES`.
         mend: refit the output projections after the cut.
+        finetune_minutes: time to spend on distillation from the unpruned model afterwards.
         seed: of whatever is random.
         progress: told how far the work is.
+        search: one budget, and whatever else `make_plan` takes.
 
     Returns:
         The smaller model with its plan and what was found on the way.
     """
     clock = _Clock(progress)
-    plan, rankings = make_plan(
+    plan, rankings = make_plan(model, batches, objective, seed=seed, progress=clock, **search)
+    result = carry_out(
         model,
-        batches,
+        plan,
+        batches if mend or finetune_minutes else [],
         objective,
-        flops=flops,
-        params=params,
-        length=length,
-        score=score,
+        mend=mend,
+        finetune_minutes=finetune_minutes,
         seed=seed,
         progress=clock,
     )
-    result = carry_out(model, plan, batches if mend else [], progress=clock)
     result.rankings.update(rankings)
     result.seconds = clock.seconds
     return result
@@ -285,7 +316,11 @@ def carry_out(
     model: nn.Module,
     plan: PrunePlan,
     batches: Sequence[Batch] = (),
+    objective: Objective | None = None,
     *,
+    mend: bool = True,
+    finetune_minutes: float = 0.0,
+    seed: int = 0,
     progress: Progress = _silent,
 ) -> Pruned:
     """Cut a model to a plan that was made before, and repair it where there is data.
@@ -294,6 +329,10 @@ def carry_out(
         model: the model that the plan is for; changed in place.
         plan: what stays.
         batches: calibration data for the repair; none leaves the weights as they are.
+        objective: what distillation is to keep; None chooses by the model (`objective_for`).
+        mend: refit the output projections after the cut.
+        finetune_minutes: time to spend on distillation from the unpruned model afterwards.
+        seed: of the order in which distillation sees the batches.
         progress: told how far the work is.
 
     Raises:
@@ -304,9 +343,19 @@ def carry_out(
     dense = copy.deepcopy(model)
     apply_plan(model, plan)
     result = Pruned(model, dense, plan)
-    if batches and not plan.is_empty:
+    if mend and batches and not plan.is_empty:
         result.refits = repair(
             dense, model, batches, step=lambda done, total: clock("repair", done, total)
+        )
+    if finetune_minutes and batches and not plan.is_empty:
+        result.distilled = distil(
+            dense,
+            model,
+            batches,
+            objective or objective_for(dense),
+            minutes=finetune_minutes,
+            seed=seed,
+            step=lambda done, total: clock("distillation", done, total),
         )
     result.seconds = clock.seconds
     return result
@@ -325,17 +374,3 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
         self._progress(stage, done, total)
-
-
-def output_error(
-    dense: nn.Module, pruned: nn.Module, batches: Sequence[Mapping[str, Any]], objective: Objective
-) -> float:
-    """The objective's error of `pruned` against `dense` over `batches`, per unit of its scale."""
-    error = scale = 0.0
-    with inference(dense), inference(pruned), torch.no_grad():
-        for batch in batches:
-            own = to_device(batch, dense)
-            target = objective.target(dense(**own), own)
-            one, size = objective.error(pruned(**own), own, target)
-            error, scale = error + one, scale + size
-    return error / max(scale, 1e-30)

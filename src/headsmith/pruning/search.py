@@ -8,34 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsmith.errors import BudgetError
+from headsmith.pruning.budget import Floors
 from headsmith.pruning.sensitivity import Sensitivity
 from headsmith.spec.cost import BlockShape
 
-__all__ = ["allocate", "check_fraction", "choices"]
+__all__ = ["allocate", "choices"]
 
+_NO_FLOORS = Floors()
 _UNITS = 4000  # resolution of the budget in the dynamic program
 
 
-def check_fraction(name: str, value: float) -> None:
-    """Refuse a budget outside (0, 1].
-
-    Raises:
-        BudgetError: with the budget's name and what was received.
-    """
-    if not (isinstance(value, int | float) and 0 < value <= 1):
-        raise BudgetError(
-            f"{name} is the fraction to keep, above 0 and at most 1 (0.6 keeps 60%). "
-            f"Received {value}."
-        )
-
-
-def choices(count: int, kind: str) -> list[int]:
+def choices(count: int, kind: str, floor: int = 0) -> list[int]:
     """Sizes a block may be cut to: any number of heads, neurons in steps that kernels like."""
     step = 1
     if kind == "neurons":
         # Matrix kernels work in tiles: multiples of 32 ran up to 7% faster at equal FLOPs.
         step = 32 if count >= 512 else max(1, count // 16)
-    return sorted({*range(0, count, step), count})
+    return sorted({*(c for c in range(0, count, step) if c >= floor), min(floor, count), count})
 
 
 def allocate(
@@ -43,6 +32,7 @@ def allocate(
     sensitivities: Mapping[str, Sensitivity],
     cost: Callable[[BlockShape, int], float],
     budget: float,
+    floors: Floors = _NO_FLOORS,
 ) -> dict[str, int]:
     """Choose a size for each block by dynamic programming.
 
@@ -51,6 +41,7 @@ def allocate(
         sensitivities: error of each block at some sizes.
         cost: what a block costs at a size (FLOPs, parameters, …).
         budget: the most that all may cost together.
+        floors: what every block keeps at least.
 
     Returns:
         Block name → groups kept. The costs never add up to more than `budget`.
@@ -63,7 +54,7 @@ def allocate(
     taken: list[NDArray[np.int64]] = []
     spending: list[list[int]] = []
     for shape in shapes:
-        sizes = choices(shape.count, shape.kind)
+        sizes = choices(shape.count, shape.kind, floors.of(shape))
         errors = sensitivities[shape.name].at(sizes)
         # Rounded up, so that the whole never exceeds the budget.
         units = [int(np.ceil(cost(shape, s) / unit - 1e-9)) for s in sizes]
@@ -81,7 +72,7 @@ def allocate(
     kept: dict[str, int] = {}
     for shape, choice, units in reversed(list(zip(shapes, taken, spending, strict=True))):
         index = int(choice[left])
-        kept[shape.name] = choices(shape.count, shape.kind)[index]
+        kept[shape.name] = choices(shape.count, shape.kind, floors.of(shape))[index]
         left -= units[index]
     return _fill(shapes, sensitivities, cost, budget, kept)
 

@@ -150,5 +150,5 @@ def _error(
     for batch, given, target in zip(batches, before, targets, strict=True):
         output = replay(batch, start=layer, given=given)
         one, size = objective.error(output, batch, target)
-        error, scale = error + one, scale + size
+        error, scale = error + float(one), scale + size
     return error / max(scale, 1e-30)

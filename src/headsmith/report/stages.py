@@ -8,7 +8,10 @@ STAGES = {
     "statistics": "Reading texts",
     "order": "Ordering heads and neurons",
     "sensitivity": "Trying sizes",
+    "block times": "Timing blocks",
+    "latency search": "Searching by the clock",
     "repair": "Repairing",
+    "distillation": "Distilling",
     "quality": "Comparing outputs",
     "latency": "Timing",
 }

@@ -1,0 +1,188 @@
+"""Distillation: train the pruned model for some minutes to put out what the unpruned one does.
+
+No labels are read. What is matched is the objective that pruning was to keep. One batch in eight
+is not trained on; the weights that did best there are kept, those before training included, so
+distillation never makes that measure worse.
+
+Source: Hinton, Vinyals and Dean (2015), with the whole model as its own teacher.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headsmith.pruning.compare import output_error
+from headsmith.pruning.data import Batch
+from headsmith.pruning.objective import Objective
+from headsmith.pruning.replay import inference, to_device
+
+__all__ = ["Distilled", "distil"]
+
+_HELD_OUT = 8
+_RATE = 2e-4
+_WARM_UP = 0.05
+_CHECKS = 10
+_CACHED_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What distillation did.
+
+    Args:
+        before: the objective's error on batches not trained on, before.
+        after: the same with the weights that were kept; never above `before`.
+        steps: optimiser steps taken.
+    """
+
+    before: float
+    after: float
+    steps: int
+
+
+def distil(
+    dense: nn.Module,
+    pruned: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective,
+    *,
+    minutes: float,
+    seed: int = 0,
+    step: Callable[[int, int], None] | None = None,
+) -> Distilled:
+    """Train `pruned` in place to follow `dense`; input embeddings stay as they are.
+
+    Args:
+        dense: the unpruned model, the teacher.
+        pruned: the student.
+        batches: at least 2; every eighth is only measured on.
+        objective: what to match.
+        minutes: how long to train; the learning rate falls to zero over that time.
+        seed: of the order of the batches.
+        step: called with (seconds spent, seconds in all), both whole.
+    """
+    aside = [b for i, b in enumerate(batches) if i % _HELD_OUT == 1]
+    fitted = [b for i, b in enumerate(batches) if i % _HELD_OUT != 1]
+    before = output_error(dense, pruned, aside, objective)
+    trained = _trained(pruned)
+    if not aside or not trained or not math.isfinite(before):
+        return Distilled(before, before, 0)
+    targets = _Targets(dense, objective)
+    optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.0)
+    best, kept = before, [p.detach().clone() for p in trained]
+    order = random.Random(seed)
+    begun, steps, checks = time.perf_counter(), 0, 0
+    seconds = 60 * minutes
+    while (spent := time.perf_counter() - begun) < seconds:
+        if steps % len(fitted) == 0:
+            turns = order.sample(range(len(fitted)), len(fitted))
+        number = turns[steps % len(fitted)]
+        batch = to_device(fitted[number], pruned)
+        rate = _RATE * _shape(spent / seconds)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with _training(pruned, trained):
+            total, scale = objective.error(pruned(**batch), batch, targets(number, batch))
+            loss = total / max(scale, 1e-30)
+            if torch.isfinite(loss):
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        steps += 1
+        if spent * _CHECKS / seconds >= checks + 1:
+            checks += 1
+            best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
+        if step is not None:
+            step(int(spent), math.ceil(seconds))
+    best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
+    with torch.no_grad():
+        for parameter, value in zip(trained, kept, strict=True):
+            parameter.copy_(value)
+    if step is not None:
+        step(math.ceil(seconds), math.ceil(seconds))
+    return Distilled(before, best, steps)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    """All floating parameters but those of the input embeddings: a table of every word."""
+    find = getattr(model, "get_input_embeddings", None)
+    table = find() if callable(find) else None
+    fixed = {id(p) for p in table.parameters()} if isinstance(table, nn.Module) else set()
+    return [p for p in model.parameters() if id(p) not in fixed and p.is_floating_point()]
+
+
+def _shape(done: float) -> float:
+    """Rise over the first twentieth, then fall to zero."""
+    return min(done / _WARM_UP, 1.0) * max(0.0, 1.0 - done) if done else 1e-3
+
+
+class _Targets:
+    """What the teacher puts out, kept where there is room for it."""
+
+    def __init__(self, dense: nn.Module, objective: Objective) -> None:
+        self._dense, self._objective = dense, objective
+        self._kept: dict[int, Tensor] = {}
+        self._room = _CACHED_BYTES
+
+    def __call__(self, number: int, batch: Batch) -> Tensor:
+        if number in self._kept:
+            return self._kept[number]
+        with inference(self._dense), torch.no_grad():
+            found = self._objective.target(self._dense(**batch), batch)
+        size = found.numel() * found.element_size()
+        if size <= self._room:
+            self._kept[number] = found
+            self._room -= size
+        return found
+
+
+@contextmanager
+def _training(model: nn.Module, trained: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Gradients for what is trained, none for the rest; no dropout, for the teacher has none."""
+    config: Any = getattr(model, "config", None)
+    asked = {p: p.requires_grad for p in model.parameters()}
+    mode = {m: m.training for m in model.modules()}
+    use_cache = getattr(config, "use_cache", None)
+    model.eval()
+    for parameter in asked:
+        parameter.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    if use_cache is not None:
+        config.use_cache = False
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, wanted in asked.items():
+            parameter.requires_grad_(wanted)
+        for module, training in mode.items():
+            module.training = training
+        if use_cache is not None:
+            config.use_cache = use_cache
+
+
+def _better(
+    dense: nn.Module,
+    pruned: nn.Module,
+    aside: Sequence[Batch],
+    objective: Objective,
+    trained: Sequence[nn.Parameter],
+    best: float,
+    kept: list[Tensor],
+) -> tuple[float, list[Tensor]]:
+    """The smaller of two errors, with its weights."""
+    error = output_error(dense, pruned, aside, objective)
+    if error < best:
+        return error, [p.detach().clone() for p in trained]
+    return best, kept

@@ -6,7 +6,6 @@ cut into a copy, both are timed in turns, and the difference corrects the next s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -18,6 +17,7 @@ from headsmith.pruning.families import Description
 from headsmith.pruning.latency import measure
 from headsmith.pruning.search import allocate
 from headsmith.pruning.sensitivity import Sensitivity
+from headsmith.pruning.sharing import twin
 from headsmith.pruning.surgery import apply_plan
 from headsmith.spec.plan import PrunePlan
 
@@ -75,7 +75,7 @@ def within_latency(
             plan = plan_of(allocate(description.shapes, sensitivities, times.cost, allowed, floors))
         except BudgetError:
             break
-        smaller = copy.deepcopy(model)
+        smaller = twin(model)
         apply_plan(smaller, plan)
         found = measure(
             {"before": model, "after": smaller}, batch=batch, length=length, max_seconds=_SECONDS

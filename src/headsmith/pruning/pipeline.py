@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from headsmith.pruning.repair import Refit, repair
 from headsmith.pruning.score import SCORES, Ranking
 from headsmith.pruning.search import allocate
 from headsmith.pruning.sensitivity import measure
+from headsmith.pruning.sharing import twin, unshare
 from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
 from headsmith.spec.plan import BlockPlan, PrunePlan
@@ -53,7 +53,8 @@ class Pruned:
 
     Args:
         model: the model, smaller; the one that was handed in.
-        dense: a copy of the model as it was.
+        dense: the model as it was. What was neither cut nor refitted, such as the embeddings,
+            is in memory once for both: copy it before you train one and need the other.
         plan: what was kept.
         rankings: block name → order and importance of its groups.
         refits: block name → what repair did; empty without repair.
@@ -297,18 +298,8 @@ def prune(
     """
     clock = _Clock(progress)
     plan, rankings = make_plan(model, batches, objective, seed=seed, progress=clock, **search)
-    result = carry_out(
-        model,
-        plan,
-        batches if mend or finetune_minutes else [],
-        objective,
-        mend=mend,
-        finetune_minutes=finetune_minutes,
-        seed=seed,
-        progress=clock,
-    )
+    result = _carry_out(model, plan, batches, objective, mend, finetune_minutes, seed, clock)
     result.rankings.update(rankings)
-    result.seconds = clock.seconds
     return result
 
 
@@ -340,14 +331,31 @@ def carry_out(
     """
     check_plan(plan, check_model(model))
     clock = _Clock(progress)
-    dense = copy.deepcopy(model)
+    return _carry_out(model, plan, batches, objective, mend, finetune_minutes, seed, clock)
+
+
+def _carry_out(
+    model: nn.Module,
+    plan: PrunePlan,
+    batches: Sequence[Batch],
+    objective: Objective | None,
+    mend: bool,
+    finetune_minutes: float,
+    seed: int,
+    clock: _Clock,
+) -> Pruned:
+    """Cut a checked model to a checked plan, and mend it."""
+    dense = twin(model)
     apply_plan(model, plan)
     result = Pruned(model, dense, plan)
     if mend and batches and not plan.is_empty:
+        after = describe(model)
+        unshare((after.base.get_submodule(b.writer) for b in after.blocks), dense)
         result.refits = repair(
             dense, model, batches, step=lambda done, total: clock("repair", done, total)
         )
     if finetune_minutes and batches and not plan.is_empty:
+        unshare(model.modules(), dense)
         result.distilled = distil(
             dense,
             model,

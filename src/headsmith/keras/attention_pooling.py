@@ -68,7 +68,7 @@ def attention_pool(
 
 
 @keras.saving.register_keras_serializable(package="headsmith")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
     """Pool a sequence by multi-head attention with a learned query.
 
     What `summary_type="attn"` of Transformers announces: XLNet's `summarize_sequence`

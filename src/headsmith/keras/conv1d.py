@@ -46,7 +46,7 @@ def _check(shape: Any, nx: int, reader: str) -> None:
 
 
 @keras.saving.register_keras_serializable(package="headsmith")
-class Conv1D(keras.layers.Layer):
+class Conv1D(keras.layers.Layer):  # type: ignore[misc]
     """A linear layer with a weight of shape (nx, nf), as GPT-2 stores it.
 
     `TFConv1D` of Transformers 4.34: the order of the arguments, the names and shapes of the

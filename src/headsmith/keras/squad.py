@@ -130,7 +130,7 @@ def _answer_loss(logits: Any, is_impossible: Any, known: Any) -> Any:
     return ops.sum(each) / ops.maximum(ops.sum(ops.cast(known, logits.dtype)), 1)
 
 
-class _Pooler(keras.layers.Layer):
+class _Pooler(keras.layers.Layer):  # type: ignore[misc]
     """What the three poolers share: a config of which `hidden_size` is read, and its keeping."""
 
     def __init__(self, config: Any, *, initializer_range: float = 0.02, **kwargs: Any) -> None:
@@ -496,7 +496,7 @@ def _at_most(number: int, length: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="headsmith")
-class SQuADHead(keras.layers.Layer):
+class SQuADHead(keras.layers.Layer):  # type: ignore[misc]
     """The SQuAD 2.0 head: a loss from labels, or a beam search over answer spans.
 
     `headsmith.torch.SQuADHead` for Keras, with its arguments, losses and outputs:
@@ -569,7 +569,10 @@ class SQuADHead(keras.layers.Layer):
         self.chunk_size = chunk_size
         self.initializer_range = initializer_range
         self.supports_masking = True
-        shared: dict[str, Any] = {"initializer_range": initializer_range, "dtype": self.dtype_policy}
+        shared: dict[str, Any] = {
+            "initializer_range": initializer_range,
+            "dtype": self.dtype_policy,
+        }
         self.start_logits = PoolerStartLogits(checked, name="start_logits", **shared)
         self.end_logits = PoolerEndLogits(
             checked, chunk_size=chunk_size, name="end_logits", **shared

@@ -227,7 +227,7 @@ def _settings(config: Any, summary_type: str | None) -> SummaryConfig:
 
 
 @keras.saving.register_keras_serializable(package="headsmith")
-class SequenceSummary(keras.layers.Layer):
+class SequenceSummary(keras.layers.Layer):  # type: ignore[misc]
     """One vector for a sequence: pick or pool, then dropout, projection, activation, dropout.
 
     `TFSequenceSummary` of Transformers 4.34. As there, `config.summary_type` counts only if the

@@ -1,47 +1,68 @@
-"""May a function look at the values of its tensors?
+"""May a function look at the values of its tensors? The answer of each Keras backend.
 
-A wrong index is told at once where numbers can be read: in eager mode on a CPU. In a captured
-graph they do not exist yet, and on an accelerator reading them would wait for the device.
+Refusing a label that is out of range needs its value. That is there in eager mode, and not
+while `tf.function`, `jax.jit` or `torch.compile` capture a graph.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import keras
+import numpy as np
 
-__all__ = ["may_read_values"]
+__all__ = ["may_read_values", "values"]
 
 
-def may_read_values(tensor: Any) -> bool:
-    """Tell whether Python may read what a tensor holds, at no great cost.
+def may_read_values(*tensors: Any) -> bool:
+    """Tell whether Python may branch on what the tensors hold.
 
     Args:
-        tensor: A tensor of the backend.
+        tensors: Tensors of the Keras backend, or NumPy arrays.
 
     Returns:
-        True in eager mode on a CPU.
+        False while a graph is captured, for symbolic Keras tensors, and for the tensors of a
+        transformation such as `jax.grad` or `torch.func.vmap`. On PyTorch also False off the
+        CPU, where reading a value would make the device wait. True otherwise.
 
     Example:
         >>> import keras
-        >>> may_read_values(keras.KerasTensor((2,)))
-        False
+        >>> may_read_values(keras.ops.ones(2)), may_read_values(keras.KerasTensor((2,)))
+        (True, False)
     """
-    if not keras.ops.is_tensor(tensor):
+    return all(isinstance(tensor, np.ndarray) or _readable(tensor) for tensor in tensors)
+
+
+def _readable(tensor: Any) -> bool:
+    if isinstance(tensor, keras.KerasTensor):
         return False
-    # The backend is there already: reading sys.modules imports nothing.
-    backend = sys.modules.get(keras.backend.backend())
-    if keras.backend.backend() == "tensorflow":
-        return type(tensor).__name__ == "EagerTensor" and "CPU" in tensor.device
-    if keras.backend.backend() == "jax":
-        tracer = backend.core.Tracer if backend is not None else ()
-        return not isinstance(tensor, tracer) and all(d.platform == "cpu" for d in tensor.devices())
-    if keras.backend.backend() == "torch" and backend is not None:
-        functorch = backend._C._functorch
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.executing_eagerly()) and hasattr(tensor, "numpy")
+    if backend == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    if backend == "torch":
+        import torch
+
         return (
-            tensor.device.type == "cpu"
-            and not backend.compiler.is_compiling()
-            and not functorch.is_functorch_wrapped_tensor(tensor)
+            not torch.compiler.is_compiling()
+            and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+            and tensor.device.type == "cpu"
+            and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         )
-    return False
+    return True
+
+
+def values(tensor: Any) -> np.ndarray[Any, Any]:
+    """Give what a tensor holds, once `may_read_values` has said yes.
+
+    Example:
+        >>> import keras
+        >>> values(keras.ops.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    return np.asarray(keras.ops.convert_to_numpy(tensor))

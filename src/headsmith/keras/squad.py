@@ -24,6 +24,7 @@ from keras import ops
 from headsmith.keras.config_objects import as_config
 from headsmith.keras.end_logits import EndWeights, end_scores
 from headsmith.keras.initializers import get_initializer
+from headsmith.keras.keras_mask import get_keras_mask
 from headsmith.keras.linear import compute_dtype, named_dtype
 from headsmith.keras.p_mask import is_masked, mask_scores, without_masked
 from headsmith.keras.squad_output import FIELDS
@@ -62,7 +63,7 @@ def _need_start(reader: str) -> ValueError:
 
 def _mask_of(hidden_states: Any, attention_mask: Any) -> Any:
     """Give the attention mask, or the Keras mask of the states if there is none."""
-    return getattr(hidden_states, "_keras_mask", None) if attention_mask is None else attention_mask
+    return get_keras_mask(hidden_states) if attention_mask is None else attention_mask
 
 
 def soft_start_state(hidden_states: Any, start_probs: Any, p_mask: Any = None) -> Any:
@@ -456,7 +457,8 @@ class PoolerAnswerClass(_Pooler):
         else:
             cls_state = hidden_states[:, -1]
         x = ops.tanh(self.dense_0(ops.concatenate([start_states, cls_state], axis=-1)))
-        return ops.squeeze(self.dense_1(x), -1)
+        # A product without a bias comes back in float32 from a float64 one on some backends.
+        return ops.cast(ops.squeeze(self.dense_1(x), -1), self.compute_dtype)
 
     def compute_output_spec(
         self,

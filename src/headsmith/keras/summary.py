@@ -15,6 +15,7 @@ from headsmith.keras.activations import get_activation
 from headsmith.keras.attention_pooling import AttentionPooling, attention_pool
 from headsmith.keras.config_objects import as_config
 from headsmith.keras.initializers import get_initializer
+from headsmith.keras.keras_mask import get_keras_mask
 from headsmith.keras.linear import compute_dtype, mean, named_dtype
 from headsmith.keras.p_mask import without_masked
 from headsmith.keras.take import last_token, take_tokens
@@ -201,7 +202,7 @@ def _unpack(inputs: Any, cls_index: Any, attention_mask: Any) -> _Inputs:
             f'a dict with the key "hidden_states". Received: {received}.'
         )
     if attention_mask is None:
-        attention_mask = getattr(hidden_states, "_keras_mask", None)
+        attention_mask = get_keras_mask(hidden_states)
     return _Inputs(hidden_states, cls_index, attention_mask)
 
 

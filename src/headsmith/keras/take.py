@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from headsmith.keras.eager import may_read_values
+from headsmith.keras.eager import may_read_values, values
 
 __all__ = ["last_token", "state_at", "take_tokens"]
 
@@ -35,10 +35,9 @@ def take_tokens(hidden_states: Any, index: Any, reader: str = "take_tokens") -> 
     *lead, length, size = ops.shape(hidden_states)
     index = ops.cast(index, "int32")
     inside = ops.logical_and(index >= 0, index < length)
-    if may_read_values(index) and not bool(ops.convert_to_numpy(ops.all(inside))):
+    if may_read_values(inside) and not bool(ops.all(inside)):
         raise ValueError(
-            f"{reader} expects positions in [0, {int(length)}). "
-            f"Received: {ops.convert_to_numpy(index).tolist()}."
+            f"{reader} expects positions in [0, {int(length)}). Received: {values(index).tolist()}."
         )
     several = len(index.shape) > len(lead)
     shape = ops.shape(index)

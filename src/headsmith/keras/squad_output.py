@@ -71,8 +71,8 @@ def pair_spans(
         ...     ops.array([[0.6, 0.4]]), ops.array([[3, 1]]),
         ...     ops.array([[0.9, 0.8, 0.1, 0.2]]), ops.array([[5, 2, 4, 3]]),
         ... )
-        >>> ops.convert_to_numpy(pairs.end_index).tolist()
-        [[[5, 4], [2, 3]]]
+        >>> [[int(end) for end in ends] for ends in pairs.end_index[0]]
+        [[5, 4], [2, 3]]
     """
     starts, total = start_top_index.shape[1], end_top_index.shape[1]
     if starts is not None and total is not None and (starts == 0 or total % starts):

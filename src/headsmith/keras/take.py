@@ -29,8 +29,8 @@ def take_tokens(hidden_states: Any, index: Any, reader: str = "take_tokens") -> 
     Example:
         >>> from keras import ops
         >>> h = ops.reshape(ops.arange(6, dtype="float32"), (1, 3, 2))
-        >>> ops.convert_to_numpy(take_tokens(h, ops.array([2]))).tolist()
-        [[4.0, 5.0]]
+        >>> [float(x) for x in take_tokens(h, ops.array([2]))[0]]
+        [4.0, 5.0]
     """
     *lead, length, size = ops.shape(hidden_states)
     index = ops.cast(index, "int32")

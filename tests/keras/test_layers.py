@@ -117,6 +117,13 @@ def test_conv1d_of_any_rank(shape, rng):
     assert layer.compute_output_shape(shape) == (*shape[:-1], 6)
 
 
+def test_conv1d_without_inputs_gives_its_bias():
+    layer = wing.Conv1D(3, 0)
+    layer.build()
+    layer.bias.assign(np.array([[1.0, 2.0, 3.0]]))
+    same(layer(np.ones((2, 5, 0), "float32")), np.tile([1.0, 2.0, 3.0], (2, 5, 1)))
+
+
 def test_keras_masks_pass_through_conv1d_and_count_in_a_summary(rng):
     ids = np.array([[1, 2, 0, 0], [3, 1, 2, 1]])
     embed = keras.layers.Embedding(5, H, mask_zero=True)

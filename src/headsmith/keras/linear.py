@@ -49,6 +49,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if named_dtype(x) == "float64":
         # On some backends `ops.matmul` computes float64 in float32.
         product = ops.einsum("...i,ij->...j", x, weight)
+    elif weight.shape[0] == 0:  # a layer that lost all its inputs
+        product = ops.zeros((*ops.shape(x)[:-1], weight.shape[1]), dtype=x.dtype)
     elif len(x.shape) == 2:
         product = ops.matmul(x, weight)
     else:

@@ -50,7 +50,7 @@ def take_tokens(hidden_states: Any, index: Any, reader: str = "take_tokens") -> 
     rows = rows * length + index
     # An index out of range must not be found in the next example.
     rows = ops.where(inside, rows, batch * length)
-    flat = ops.reshape(hidden_states, (1, -1, size))
+    flat = ops.reshape(hidden_states, (1, batch * length, size))
     return ops.reshape(ops.take(flat, ops.reshape(rows, (-1,)), axis=1), (*shape, size))
 
 

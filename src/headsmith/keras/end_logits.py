@@ -91,6 +91,8 @@ def end_scores(
     bias = weights.dense_0_bias
     if bias is None:
         bias = ops.zeros((size,), dtype=hidden_states.dtype)
+    # A tensor and no variable, which TensorFlow's recomputation would count twice.
+    bias = ops.reshape(bias, (size,))
     rest = (of_token, bias, vector, constant)
     length = hidden_states.shape[1]
     if chunk_size is None or length is None or length <= chunk_size:

@@ -81,6 +81,16 @@ class KerasWing:
             call = jax.jit(call)
         return lambda *args, **kwargs: self.numbers(call(args, kwargs))
 
+    def loss(self, name):
+        """Give the loss called `name` as a function of arrays."""
+        losses = pytest.importorskip("headsmith.keras.losses")
+        function = getattr(losses, name)
+        return lambda *args, **kwargs: self.numbers(function(*map(self.tensor, args), **kwargs))
+
+    def tensor(self, value):
+        floating = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        return self.keras.ops.convert_to_tensor(value, dtype=self.dtype) if floating else value
+
     def numbers(self, value):
         if isinstance(value, (tuple, list)):
             return [self.numbers(member) for member in value]
@@ -92,18 +102,7 @@ WINGS = {"torch": TorchWing, "keras": KerasWing}
 _HERE = ["keras"] if os.environ.get("HEADSMITH_ONE_BACKEND") else list(WINGS)
 
 
-def pytest_generate_tests(metafunc):
-    if "wing" in metafunc.fixturenames:
-        # The losses of the wings differ, as those of 4.34 do: a wing without `loss` sits out.
-        own = [
-            w
-            for w in _HERE
-            if hasattr(WINGS[w], "loss") or "losses" not in metafunc.module.__name__
-        ]
-        metafunc.parametrize("wing", own, indirect=True)
-
-
-@pytest.fixture
+@pytest.fixture(params=_HERE)
 def wing(request):
     return WINGS[request.param]()
 

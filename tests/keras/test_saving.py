@@ -123,9 +123,8 @@ def test_a_head_trains_on_spans():
 
 def test_only_the_backend_is_imported_without_saving():
     """Using layers in a fresh process brings neither PyTorch nor Transformers."""
-    backend = HERE if HERE != "torch" else "jax"
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+    if HERE == "torch":
+        pytest.skip("this backend is PyTorch")
     program = (
         "import sys, numpy as np, headsmith.keras as wing;"
         "head = wing.SQuADHead(dict(hidden_size=4, layer_norm_eps=1e-5, start_n_top=1,"
@@ -136,7 +135,7 @@ def test_only_the_backend_is_imported_without_saving():
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={**os.environ, "KERAS_BACKEND": HERE},
         capture_output=True,
         text=True,
     )

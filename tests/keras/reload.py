@@ -14,7 +14,7 @@ def main(path, output):
     import headsmith.keras  # noqa: F401 (registers the layers)
 
     model = keras.models.load_model(path)
-    ids = np.array([[1, 2, 3, 0, 0], [4, 3, 2, 1, 1]], "int32")
+    ids = np.array([[1, 2, 3, 5, 0], [4, 3, 2, 1, 7]], "int32")
     outputs = [keras.ops.convert_to_numpy(x) for x in model(ids)]
     ours = ("torch", "tensorflow", "jax", "transformers", "headsmith.torch", "headsmith.pruning")
     loaded = np.array([name for name in ours if name in sys.modules])

@@ -12,7 +12,7 @@ import pytest
 
 from headsmith import keras as wing
 
-IDS = np.array([[1, 2, 3, 0, 0], [4, 3, 2, 1, 1]], "int32")
+IDS = np.array([[1, 2, 3, 5, 0], [4, 3, 2, 1, 7]], "int32")  # no two tokens alike: no ties
 NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
 HERE = keras.backend.backend()
 

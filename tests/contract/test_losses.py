@@ -25,7 +25,9 @@ def truth_of(name, logits, labels):
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_sequence_losses(wing, problem, name):
-    np.testing.assert_allclose(wing.loss(name)(*problem), truth_of(name, *problem), rtol=1e-6)
+    np.testing.assert_allclose(
+        wing.loss(name)(*problem), truth_of(name, *problem), rtol=wing.tolerance
+    )
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -36,7 +38,7 @@ def test_ignored_logits_may_hold_anything(wing, problem, name):
         ignored = np.concatenate([ignored[:, 1:], np.ones((3, 1), bool)], 1)
     bad = np.where(ignored[..., None], np.inf, logits)
     np.testing.assert_allclose(
-        wing.loss(name)(bad, labels), truth_of(name, logits, labels), rtol=1e-6
+        wing.loss(name)(bad, labels), truth_of(name, logits, labels), rtol=wing.tolerance
     )
 
 
@@ -51,14 +53,16 @@ def test_question_answering(wing, rng):
     np.testing.assert_allclose(
         wing.loss("question_answering_loss")(start, end, *at),
         reference.question_answering_loss(start, end, *at),
-        rtol=1e-6,
+        rtol=wing.tolerance,
     )
 
 
 def test_multiple_choice(wing, rng):
     logits, labels = rng.normal(size=(4, 3)), np.array([0, 2, -100, 1])
     truth = reference.cross_entropy(logits, labels).sum() / 3
-    np.testing.assert_allclose(wing.loss("multiple_choice_loss")(logits, labels), truth, rtol=1e-6)
+    np.testing.assert_allclose(
+        wing.loss("multiple_choice_loss")(logits, labels), truth, rtol=wing.tolerance
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,4 +77,4 @@ def test_sequence_classification(wing, rng, kind, labels):
     logits = rng.normal(size=(4, 3))
     got = wing.loss("sequence_classification_loss")(logits, labels, problem_type=kind)
     truth = reference.sequence_classification_loss(logits, labels, kind)
-    np.testing.assert_allclose(got, truth, rtol=1e-6)
+    np.testing.assert_allclose(got, truth, rtol=wing.tolerance)

@@ -30,7 +30,7 @@ def test_predictions(wing, weights_of, rng, dtype):
     got = wing.module("SQuADHead", CONFIG, weights)(x, **kwargs)
     truth = reference.squad_predict(x, weights, eps=1e-5, start_n_top=3, end_n_top=2, **kwargs)
     for mine, theirs in zip(got, truth, strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+        np.testing.assert_allclose(mine, theirs, atol=wing.tolerance)
 
 
 @pytest.mark.parametrize("answer_start", ["gold", "soft"])
@@ -45,7 +45,7 @@ def test_loss(wing, weights_of, rng, answer_start):
     }
     (got,) = wing.module("SQuADHead", CONFIG, weights, answer_start=answer_start)(x, **labels)
     truth = reference.squad_loss(x, weights, eps=1e-5, soft_start=answer_start == "soft", **labels)
-    np.testing.assert_allclose(got, truth, rtol=1e-6)
+    np.testing.assert_allclose(got, truth, rtol=wing.tolerance)
 
 
 def test_a_masked_state_may_hold_anything(wing, weights_of, rng):
@@ -53,7 +53,7 @@ def test_a_masked_state_may_hold_anything(wing, weights_of, rng):
     other = np.where(MASK[..., None] == 1, np.inf, x)
     kwargs = {"cls_index": np.array([1, 3]), "p_mask": MASK}
     for a, b in zip(head(x, **kwargs), head(other, **kwargs), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a, b, atol=wing.tolerance)
 
 
 def test_more_beams_than_tokens(wing, weights_of, rng):

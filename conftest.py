@@ -10,6 +10,8 @@ from sybil.parsers.rest import DocTestParser
 # Read when torch is first imported. On tiny tensors a second thread only waits for the first,
 # and where the machine is busy that made the suite several times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read when Keras is first imported; other backends get a process of their own.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 _FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 

@@ -1,0 +1,132 @@
+"""The Keras wing's tests: one process has one backend, `KERAS_BACKEND`, read when Keras comes in.
+
+`pytest` runs them on PyTorch's; `test_backends.py` runs them once more, in a fresh process, on
+each other backend that is installed.
+"""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_collection_modifyitems(items):
+    """Let third parties warn of what is theirs."""
+    for item in items:
+        if "/tests/keras/" in item.path.as_posix():
+            # TensorFlow and JAX use what NumPy, Python or they themselves have deprecated.
+            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow"))
+            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:keras"))
+            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:jax"))
+
+
+class Engine:
+    """What a test needs of a backend beside Keras: compiled calls and gradients."""
+
+    def __init__(self):
+        import keras
+
+        self.keras = keras
+        self.ops = keras.ops
+        self.name = keras.backend.backend()
+
+    def tensor(self, value, dtype=None):
+        return self.ops.convert_to_tensor(value, dtype=dtype)
+
+    def array(self, value):
+        """Give float64, int or bool NumPy values."""
+        found = self.ops.convert_to_numpy(value)
+        return found if found.dtype.kind in "iub" else found.astype(np.float64)
+
+    def arrays(self, nest):
+        return self.keras.tree.map_structure(self.array, nest)
+
+    def precise(self, dtype):
+        """Open a scope in which float64 is there; JAX has it on request only."""
+        if self.name != "jax" or dtype != "float64":
+            return contextlib.nullcontext()
+        import jax
+
+        return jax.enable_x64(True)
+
+    def compiled(self, layer, args, kwargs):
+        """Call a layer within one compiled graph: XLA, or TorchDynamo on PyTorch."""
+        is_tensor = self.ops.is_tensor
+        leaves = self.keras.tree.flatten((args, kwargs))
+        given = [leaf for leaf in leaves if is_tensor(leaf)]
+
+        def call(*tensors):
+            rest = iter(tensors)
+            filled = [next(rest) if is_tensor(leaf) else leaf for leaf in leaves]
+            args_, kwargs_ = self.keras.tree.pack_sequence_as((args, kwargs), filled)
+            return layer(*args_, **kwargs_)
+
+        if self.name == "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(call, jit_compile=True)(*given)
+        if self.name == "jax":
+            import jax
+
+            return jax.jit(call)(*given)
+        import torch
+
+        torch.compiler.reset()
+        return torch.compile(call, backend="eager")(*given)
+
+    def gradients(self, call, sources, cotangents):
+        """Give d(floating outputs · cotangents) / d(sources), None where there is none.
+
+        `sources` are variables or tensors; `call(*sources)` gets tensors for the latter and
+        returns a flat list of floating outputs.
+        """
+        variables = [s for s in sources if isinstance(s, self.keras.Variable)]
+        tensors = [s for s in sources if not isinstance(s, self.keras.Variable)]
+        if self.name == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                outputs = call(*tensors)
+            found = tape.gradient(outputs, tensors + [v.value for v in variables], cotangents)
+        elif self.name == "jax":
+            import jax
+
+            def pure(tensors, values):
+                pairs = list(zip(variables, values, strict=True))
+                with self.keras.StatelessScope(state_mapping=pairs):
+                    return call(*tensors)
+
+            values = [v.value for v in variables]
+            _, back = jax.vjp(pure, tensors, values)
+            found = [g for part in back(cotangents) for g in part]
+        else:
+            import torch
+
+            tensors = [t.detach().clone().requires_grad_() for t in tensors]
+            outputs = call(*tensors)
+            found = torch.autograd.grad(
+                outputs, tensors + [v.value for v in variables], cotangents, allow_unused=True
+            )
+            found = [None if g is None else g.detach() for g in found]
+        arrays = iter([None if g is None else self.array(g) for g in found])
+        by_tensor = [next(arrays) for _ in tensors]
+        by_variable = [next(arrays) for _ in variables]
+        return [
+            (by_variable if isinstance(s, self.keras.Variable) else by_tensor).pop(0)
+            for s in sources
+        ]
+
+
+@pytest.fixture(scope="session")
+def engine():
+    return Engine()
+
+
+@pytest.fixture
+def rng(seed):
+    return np.random.default_rng(seed)

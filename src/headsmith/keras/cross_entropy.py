@@ -18,9 +18,7 @@ from keras import ops
 __all__ = ["cross_entropy_rows"]
 
 
-def cross_entropy_rows(
-    logits: Any, labels: Any, kept: Any, *, label_smoothing: float = 0.0
-) -> Any:
+def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: float = 0.0) -> Any:
     """Give the cross-entropy of each row.
 
     Args:

@@ -24,7 +24,7 @@ def _log_sum_exp(logits: jax.Array) -> jax.Array:
     return jnp.log(jnp.sum(jnp.exp(logits - highest[:, None]), axis=1)) + highest
 
 
-def _log_sum_exp_in_blocks(logits: jax.Array) -> jax.Array:
+def _log_sum_exp_in_blocks(logits: jax.Array) -> Any:
     """Take a few rows at a time: each is then read from memory once, not twice."""
     number, classes = logits.shape
     size = max(1, _BLOCK_BYTES // (classes * logits.dtype.itemsize))
@@ -48,7 +48,7 @@ def _forward(logits: Any, labels: Any, kept: Any) -> tuple[jax.Array, Any]:
 
 
 @jax.custom_vjp
-def _rows(logits: Any, labels: Any, kept: Any) -> jax.Array:
+def _rows(logits: Any, labels: Any, kept: Any) -> Any:
     return _forward(logits, labels, kept)[0]
 
 

@@ -13,7 +13,7 @@ from keras import ops
 from headsmith.keras.cross_entropy import cross_entropy_rows
 from headsmith.keras.eager import may_read_values, values
 
-__all__ = ["IGNORED", "as_integers", "compute_dtype", "label_losses", "read_shape"]
+__all__ = ["IGNORED", "as_integers", "check_range", "compute_dtype", "label_losses", "read_shape"]
 
 IGNORED = -100
 """The label that takes no part."""
@@ -92,14 +92,15 @@ def label_losses(
         )
     classes = shape[-1] if shape[-1] is not None else ops.shape(logits)[-1]
     if isinstance(classes, int) and may_read_values(labels):
-        _check_range(labels, classes, ignore_index)
+        check_range(labels, classes, ignore_index)
     everything = ignore_index is None
     kept = ops.ones_like(labels, dtype="bool") if everything else labels != ignore_index
     inside = ops.logical_and(labels >= 0, labels < classes)
     flat = lambda x: x if len(shape) == 2 else ops.reshape(x, (-1,))  # noqa: E731
     losses = cross_entropy_rows(
-        ops.cast(logits if len(shape) == 2 else ops.reshape(logits, (-1, classes)),
-                 compute_dtype(logits)),
+        ops.cast(
+            logits if len(shape) == 2 else ops.reshape(logits, (-1, classes)), compute_dtype(logits)
+        ),
         flat(ops.where(ops.logical_and(kept, inside), labels, 0)),
         flat(kept),
         label_smoothing=label_smoothing,
@@ -111,7 +112,16 @@ def label_losses(
     return losses, kept
 
 
-def _check_range(labels: Any, classes: int, ignore_index: int | None) -> None:
+def check_range(labels: Any, classes: int, ignore_index: int | None) -> None:
+    """Refuse labels that are neither a class nor ignored; only where values can be read.
+
+    Raises:
+        ValueError: As said.
+
+    Example:
+        >>> from keras import ops
+        >>> check_range(ops.convert_to_tensor([0, 3]), 4, None)
+    """
     numbers = values(labels)
     wrong = numbers[(numbers < 0) | (numbers >= classes)]
     if ignore_index is not None:

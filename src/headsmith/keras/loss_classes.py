@@ -313,8 +313,7 @@ class SequenceClassificationLoss(_Loss):
         kinds = ("regression", "single_label_classification", "multi_label_classification")
         if problem_type not in (None, *kinds):
             raise ValueError(
-                f"Expected `problem_type` to be None or one of {kinds}. "
-                f"Received: {problem_type!r}."
+                f"Expected `problem_type` to be None or one of {kinds}. Received: {problem_type!r}."
             )
         if label_smoothing and problem_type in ("regression", "multi_label_classification"):
             raise ValueError(

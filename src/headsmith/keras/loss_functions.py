@@ -72,9 +72,7 @@ def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:
         [[6, 7, -100]]
     """
     labels = as_integers(labels)
-    return ops.concatenate(
-        [labels[..., 1:], ops.full_like(labels[..., :1], ignore_index)], axis=-1
-    )
+    return ops.concatenate([labels[..., 1:], ops.full_like(labels[..., :1], ignore_index)], axis=-1)
 
 
 def check_reduction(reduction: str, num_items_in_batch: Any) -> None:

@@ -1,9 +1,8 @@
 """Transformers 4.34's loss mixins: `hf_compute_loss(labels, logits)` beside a `keras.Model`.
 
-| Mixin | Result |
-|---|---|
-| `TFCausalLanguageModelingLoss`, `TFMaskedLanguageModelingLoss`, `TFTokenClassificationLoss` | shape (1,), or one loss per kept token in the legacy form |
-| `TFSequenceClassificationLoss`, `TFMultipleChoiceLoss`, `TFQuestionAnsweringLoss` | one loss per example |
+- Language models and token classification give shape (1,), or, in the legacy form, one loss for
+  each kept token.
+- Sequence classification, multiple choice and question answering give one loss per example.
 
 Values, shapes and dtypes are those of 4.34; what was mended is told in each docstring. A mixin
 reads `self.config.tf_legacy_loss`; without a config, or without that field, the loss is not of
@@ -54,8 +53,7 @@ def _one_per_kept(labels: Any, logits: Any, active: Any) -> Any:
     rows, given = read_shape(flat)[0], read_shape(labels)[0]
     if rows is not None and given is not None and rows != given:
         raise ValueError(
-            "Expected one label per row of logits. "
-            f"Received: {rows} rows and {given} labels."
+            f"Expected one label per row of logits. Received: {rows} rows and {given} labels."
         )
     if may_read_values(active):
         chosen = np.flatnonzero(values(active)).astype("int32")
@@ -186,9 +184,7 @@ class TFTokenClassificationLoss(_LossMixin):
                 stacklevel=2,
             )
         if self._is_legacy():
-            active = ops.where(
-                ops.any(old), ops.logical_not(old), ops.not_equal(labels, IGNORED)
-            )
+            active = ops.where(ops.any(old), ops.logical_not(old), ops.not_equal(labels, IGNORED))
             return _one_per_kept(labels, logits, active)
         return _mean_of_kept(ops.where(labels < 0, IGNORED, labels), logits)
 

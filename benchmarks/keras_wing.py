@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -27,6 +28,8 @@ class Process:
         told = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
         if exact:  # see `memory.py`: what is resident is then what is in use
             told["MALLOC_MMAP_THRESHOLD_"] = "65536"
+        # A file, not a pipe: nobody reads along, and a full pipe would stop the process.
+        self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         interpreter = environment.python("tensorflow") if side == "4.34" else sys.executable
         self.process = subprocess.Popen(
             [interpreter, "-m", "benchmarks.keras_side", side],
@@ -34,7 +37,7 @@ class Process:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."]), **told},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if "HEADSMITH_BENCH_DEBUG" not in os.environ else None,
+            stderr=self.complaints,
             text=True,
         )
 
@@ -44,6 +47,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         # Closed input ends the loop of the other process.
         self.process.communicate()
+        self.complaints.close()
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """Ask for something and wait for it."""
@@ -52,7 +56,8 @@ class Process:
         print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"A side of the benchmark died:\n{self.process.communicate()[1]}")
+            self.complaints.seek(0)
+            raise RuntimeError(f"A side of the benchmark died:\n{self.complaints.read()}")
         return json.loads(line)
 
 
@@ -88,6 +93,8 @@ def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results
     for turn in range(rounds):
         for at in (0, 1) if turn % 2 else (1, 0):
             seconds[at].append((ours, other)[at]("time", loops=loops[at]))
+    for side in (ours, other):
+        side("drop")
     weights: list[int | None] = [None, None]
     if case.weigh:
         modes = (("ours", case.mode), (case.other, case.other_mode))

@@ -38,8 +38,8 @@ def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: 
         >>> logits = ops.convert_to_tensor(np.array([[0.0, 0.0], [np.inf, 0.0]], "float32"))
         >>> labels = ops.convert_to_tensor(np.array([1, 0], "int32"))
         >>> rows = cross_entropy_rows(logits, labels, ops.equal(labels, 1))
-        >>> ops.convert_to_numpy(rows).round(4).tolist()
-        [0.6930999755859375, 0.0]
+        >>> f"{float(rows[0]):.4f}", float(rows[1])
+        ('0.6931', 0.0)
     """
     symbolic = any(isinstance(x, keras.KerasTensor) for x in (logits, labels, kept))
     if not symbolic and not label_smoothing:

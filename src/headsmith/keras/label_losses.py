@@ -75,8 +75,10 @@ def label_losses(
         >>> import numpy as np
         >>> from keras import ops
         >>> losses, counts = label_losses(np.zeros((1, 2, 4), "float32"), [[1, -100]])
-        >>> ops.convert_to_numpy(losses).round(4).tolist(), ops.convert_to_numpy(counts).tolist()
-        ([[1.3862999677658081, 0.0]], [[True, False]])
+        >>> f"{float(losses[0, 0]):.4f}", float(losses[0, 1])
+        ('1.3863', 0.0)
+        >>> ops.convert_to_numpy(counts).tolist()
+        [[True, False]]
     """
     logits = ops.convert_to_tensor(logits)
     labels = as_integers(labels)
@@ -96,16 +98,17 @@ def label_losses(
     everything = ignore_index is None
     kept = ops.ones_like(labels, dtype="bool") if everything else labels != ignore_index
     inside = ops.logical_and(labels >= 0, labels < classes)
-    flat = lambda x: x if len(shape) == 2 else ops.reshape(x, (-1,))  # noqa: E731
-    losses = cross_entropy_rows(
-        ops.cast(
-            logits if len(shape) == 2 else ops.reshape(logits, (-1, classes)), compute_dtype(logits)
-        ),
-        flat(ops.where(ops.logical_and(kept, inside), labels, 0)),
-        flat(kept),
-        label_smoothing=label_smoothing,
-    )
-    if len(shape) != 2:
+    target = ops.where(ops.logical_and(kept, inside), labels, 0)
+    rows = ops.cast(logits, compute_dtype(logits))
+    if len(shape) == 2:
+        losses = cross_entropy_rows(rows, target, kept, label_smoothing=label_smoothing)
+    else:
+        flat = (
+            ops.reshape(rows, (-1, classes)),
+            ops.reshape(target, (-1,)),
+            ops.reshape(kept, (-1,)),
+        )
+        losses = cross_entropy_rows(*flat, label_smoothing=label_smoothing)
         losses = ops.reshape(losses, ops.shape(labels))
     if not may_read_values(labels):
         losses = ops.where(ops.logical_or(inside, ops.logical_not(kept)), losses, float("nan"))

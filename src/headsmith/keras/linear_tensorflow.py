@@ -31,14 +31,14 @@ def _to_front(kept: Any, chunk: int) -> tuple[Any, Any]:
 
 
 def _loop(
+    settings: Settings,
+    gradients: bool,
     hidden: Any,
     weight: Any,
     bias: Any,
     labels: Any,
     kept: Any,
     scale: Any,
-    settings: Settings,
-    gradients: bool,
 ) -> tuple[Any, list[Any]]:
     """Give losses (rows,) and, if asked for, the gradients of `sum(scale * losses)`."""
     transposed, smoothing, chunk = settings
@@ -100,7 +100,7 @@ def _graph(settings: Settings, gradients: bool, with_bias: bool) -> Any:
 
     def run(hidden: Any, weight: Any, *rest: Any) -> Any:
         bias, others = (rest[0], rest[1:]) if with_bias else (None, rest)
-        return _loop(hidden, weight, bias, *others, settings=settings, gradients=gradients)
+        return _loop(settings, gradients, hidden, weight, bias, *others)
 
     return tf.function(run, autograph=False, reduce_retracing=True)
 

@@ -121,7 +121,10 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
-        _, found = _loop(*ctx.saved_tensors, *upstream, ctx.settings, ctx.needs_input_grad[:3])
+        hidden, weight, bias, labels = ctx.saved_tensors
+        (scale,) = upstream
+        wanted = ctx.needs_input_grad[:3]
+        _, found = _loop(hidden, weight, bias, labels, scale, ctx.settings, wanted)
         return (*found, None, None, None)
 
 
@@ -149,8 +152,9 @@ def weighted_sum(
 ) -> Any:
     """Give `sum(scale * losses)`; see `headsmith.keras.linear_losses`."""
     _, (hidden, labels, scale) = _kept_rows(kept, hidden, labels.long(), scale)
-    settings = (transposed, smoothing, chunk)
-    return _Sum.apply(hidden, weight, bias, labels, scale, settings, torch.is_grad_enabled())
+    settings, training = (transposed, smoothing, chunk), torch.is_grad_enabled()
+    apply = _Sum.apply
+    return apply(hidden, weight, bias, labels, scale, settings, training)  # type: ignore[no-untyped-call]
 
 
 def row_losses(
@@ -166,7 +170,8 @@ def row_losses(
     """Give the loss of each row, 0 where it does not count."""
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     rows, (hidden, labels) = _kept_rows(kept, hidden, labels.long())
-    losses = _Rows.apply(hidden, weight, bias, labels, dtype, (transposed, smoothing, chunk))
+    settings, apply = (transposed, smoothing, chunk), _Rows.apply
+    losses = apply(hidden, weight, bias, labels, dtype, settings)  # type: ignore[no-untyped-call]
     if rows is not None:
         return losses.new_zeros(kept.shape).index_copy(0, rows, losses)
     return losses.masked_fill(~kept, 0.0)

@@ -89,11 +89,10 @@ class TFCausalLanguageModelingLoss(_LossMixin):
 
     Example:
         >>> import numpy as np
-        >>> from keras import ops
         >>> loss = TFCausalLanguageModelingLoss().hf_compute_loss(
         ...     np.array([[1, -100]]), np.zeros((1, 2, 4), "float32"))
-        >>> ops.convert_to_numpy(loss).round(4).tolist()
-        [1.3862999677658081]
+        >>> f"{float(loss[0]):.4f}"
+        '1.3863'
     """
 
     def hf_compute_loss(self, labels: Any, logits: Any) -> Any:
@@ -144,11 +143,10 @@ class TFTokenClassificationLoss(_LossMixin):
 
     Example:
         >>> import numpy as np
-        >>> from keras import ops
         >>> loss = TFTokenClassificationLoss().hf_compute_loss(
         ...     np.array([[1, -100]]), np.zeros((1, 2, 2), "float32"))
-        >>> ops.convert_to_numpy(loss).round(4).tolist()
-        [0.6930999755859375]
+        >>> f"{float(loss[0]):.4f}"
+        '0.6931'
     """
 
     def hf_compute_loss(self, labels: Any, logits: Any) -> Any:

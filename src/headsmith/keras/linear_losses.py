@@ -100,7 +100,7 @@ def linear_cross_entropy(
     inside = ops.logical_and(flat >= 0, flat < classes)
     dtype = compute_dtype(hidden)
     rows = ops.reshape(hidden, (-1, read_shape(hidden)[-1]))
-    backend = import_module(f"headsmith.keras.linear_{keras.config.backend()}")
+    backend = _backend()
     settings = (transposed, label_smoothing, _chunk(read_shape(rows)[0], classes, chunk_size))
     data = (rows, weight, bias, ops.where(ops.logical_and(kept, inside), flat, 0), kept)
     wrong = ops.logical_and(kept, ops.logical_not(inside))
@@ -114,6 +114,16 @@ def linear_cross_entropy(
         scale = scale / (ops.maximum(count, 1) if num_items_in_batch is None else count)
     loss = backend.weighted_sum(*data, scale, *settings)
     return ops.where(ops.any(wrong), float("nan"), loss)
+
+
+def _backend() -> Any:
+    name = keras.config.backend()
+    if name not in ("tensorflow", "jax", "torch"):
+        raise NotImplementedError(
+            "Expected the Keras backend tensorflow, jax or torch for losses from hidden states. "
+            f"Received: {name}. Set KERAS_BACKEND."
+        )
+    return import_module(f"headsmith.keras.linear_{name}")
 
 
 def _check_shapes(hidden: Any, weight: Any, bias: Any, labels: Any, transposed: bool) -> int:

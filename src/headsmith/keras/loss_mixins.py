@@ -114,8 +114,9 @@ class TFCausalLanguageModelingLoss(_LossMixin):
             >>> from types import SimpleNamespace
             >>> mixin = TFCausalLanguageModelingLoss()
             >>> mixin.config = SimpleNamespace(tf_legacy_loss=True)
-            >>> mixin.hf_compute_loss(np.array([[1, -100]]), np.zeros((1, 2, 4), "float32")).shape
-            (1,)
+            >>> loss = mixin.hf_compute_loss(np.array([[1, -100]]), np.zeros((1, 2, 4), "float32"))
+            >>> len(loss)
+            1
         """
         labels, logits = as_integers(labels), ops.convert_to_tensor(logits)
         active = ops.not_equal(labels, IGNORED)

@@ -78,7 +78,7 @@ def _torch(function: Any, sources: Any, others: Any, backward: bool, mode: str) 
         result = function(*sources, *others)
         if not backward:
             return [result]
-        return [result, *torch.autograd.grad(result.sum(), sources)]
+        return [result.detach(), *torch.autograd.grad(result.sum(), sources)]
 
     return call
 

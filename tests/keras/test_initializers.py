@@ -19,4 +19,5 @@ def test_recorded(case, engine):
         keras.utils.set_random_seed(0)
         drawn = engine.array(made((expected["n"],), "float32"))
         np.testing.assert_allclose(drawn.std(), expected["sample_std"], rtol=0.02)
-        assert np.abs(drawn).max() <= 2 * expected["config"]["stddev"]
+        # Keras on PyTorch tries four times to draw within two deviations, then lets it be.
+        assert (np.abs(drawn) <= 2 * expected["config"]["stddev"]).mean() > 0.999

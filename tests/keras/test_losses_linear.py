@@ -8,7 +8,11 @@ from headsmith.keras import linear_losses as linear
 from headsmith.keras import losses
 from headsmith.spec import reference
 
-pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected")
+# What torch.compile has to say of Keras, and of itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Dynamo detected"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated"),
+]
 CLASSES, HIDDEN = 11, 5
 
 

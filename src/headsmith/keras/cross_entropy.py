@@ -25,7 +25,7 @@ def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: 
         logits: float32 or float64 tensor (rows, classes).
         labels: Integer tensor (rows,), in [0, classes) everywhere, also where a row does not
             count.
-        kept: Bool tensor (rows,): the rows that count.
+        kept: Bool tensor (rows,): the rows that count; None for all.
         label_smoothing: In [0, 1]; the share of the target spread over all classes.
 
     Returns:
@@ -41,7 +41,7 @@ def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: 
         >>> f"{float(rows[0]):.4f}", float(rows[1])
         ('0.6931', 0.0)
     """
-    symbolic = any(isinstance(x, keras.KerasTensor) for x in (logits, labels, kept))
+    symbolic = any(isinstance(x, keras.KerasTensor) for x in (logits, labels))
     if not symbolic and not label_smoothing:
         backend = keras.config.backend()
         if backend == "tensorflow":
@@ -61,11 +61,13 @@ def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: 
 
 def _portable(logits: Any, labels: Any, kept: Any, label_smoothing: float) -> Any:
     """Say it in keras.ops alone."""
-    logits = ops.where(ops.expand_dims(kept, -1), logits, 0.0)
+    if kept is not None:
+        logits = ops.where(ops.expand_dims(kept, -1), logits, 0.0)
     picked = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)
     target = ops.squeeze(picked, -1)
     if label_smoothing:
         # Not ops.mean, which is float32 inside for float64 on JAX and PyTorch.
         mean = ops.sum(logits, axis=-1) / ops.cast(ops.shape(logits)[-1], logits.dtype)
         target = (1.0 - label_smoothing) * target + label_smoothing * mean
-    return ops.where(kept, ops.logsumexp(logits, axis=-1) - target, 0.0)
+    losses = ops.logsumexp(logits, axis=-1) - target
+    return losses if kept is None else ops.where(kept, losses, 0.0)

@@ -15,7 +15,7 @@ _BLOCK_BYTES = 1 << 22
 
 def rows(logits: Any, labels: Any, kept: Any) -> Any:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
-    return _rows(logits, labels, kept)
+    return _rows(logits, labels, jnp.ones(labels.shape, bool) if kept is None else kept)
 
 
 def _log_sum_exp(logits: jax.Array) -> jax.Array:

@@ -11,6 +11,8 @@ __all__ = ["rows"]
 
 def rows(logits: Any, labels: Any, kept: Any) -> Any:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
+    if kept is None:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     # Eager mode takes TensorFlow's one kernel, which needs the least memory. In a graph the
     # written-out form was faster: XLA makes one loop of it, and the gradient reads no more than
     # the logits.

@@ -14,9 +14,11 @@ _PACK_BELOW = 0.8
 """Copying the kept rows of the logits pays when fewer than this fraction are kept."""
 
 
-def rows(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+def rows(logits: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
     labels = labels.to(torch.long)
+    if kept is None:
+        return F.cross_entropy(logits, labels, reduction="none")
     if not may_read_values(logits, labels, kept):
         logits = logits.masked_fill(~kept.unsqueeze(-1), 0.0)
         losses = F.cross_entropy(logits, labels, reduction="none")

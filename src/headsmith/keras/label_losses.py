@@ -8,12 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from headsmith.keras.cross_entropy import cross_entropy_rows
 from headsmith.keras.eager import may_read_values, values
 
-__all__ = ["IGNORED", "as_integers", "check_range", "compute_dtype", "label_losses", "read_shape"]
+__all__ = [
+    "IGNORED",
+    "as_integers",
+    "check_range",
+    "compute_dtype",
+    "label_losses",
+    "library_of",
+    "read_shape",
+]
 
 IGNORED = -100
 """The label that takes no part."""
@@ -42,14 +51,31 @@ def read_shape(tensor: Any) -> tuple[int | None, ...]:
 
 
 def as_integers(labels: Any) -> Any:
-    """Make an int32 tensor of labels; Keras hands them over as float32.
+    """Make int32 of labels: a NumPy array where their values can be read, else a tensor.
+
+    Looking after labels takes a dozen steps, each of them slow in eager mode on a framework.
+    Keras hands labels over as float32.
 
     Example:
-        >>> from keras import ops
-        >>> ops.convert_to_numpy(as_integers([1.0, -100.0])).tolist()
+        >>> as_integers([1.0, -100.0]).tolist()
         [1, -100]
     """
-    return ops.cast(ops.convert_to_tensor(labels), "int32")
+    if not isinstance(labels, np.ndarray):
+        labels = ops.convert_to_tensor(labels)
+        if not may_read_values(labels):
+            return ops.cast(labels, "int32")
+        labels = values(labels)
+    return labels.astype("int32", copy=False)
+
+
+def library_of(labels: Any) -> Any:
+    """Give what computes with labels: NumPy or `keras.ops`, whose names are the same.
+
+    Example:
+        >>> library_of(as_integers([1])).__name__
+        'numpy'
+    """
+    return np if isinstance(labels, np.ndarray) else ops
 
 
 def label_losses(
@@ -64,9 +90,9 @@ def label_losses(
         label_smoothing: In [0, 1].
 
     Returns:
-        Losses (...) in float32, or float64 for float64, 0 where ignored; and a bool tensor
-        (...), True where the label counts. Where values cannot be read, a label that is out of
-        range gives NaN.
+        Losses (...) in float32, or float64 for float64, 0 where ignored; and bools (...),
+        True where the label counts, a NumPy array where values can be read. Where they cannot,
+        a label out of range gives NaN.
 
     Raises:
         ValueError: Shapes that do not fit, or, in eager mode, a label out of range.
@@ -77,14 +103,15 @@ def label_losses(
         >>> losses, counts = label_losses(np.zeros((1, 2, 4), "float32"), [[1, -100]])
         >>> f"{float(losses[0, 0]):.4f}", float(losses[0, 1])
         ('1.3863', 0.0)
-        >>> ops.convert_to_numpy(counts).tolist()
+        >>> counts.tolist()
         [[True, False]]
     """
     logits = ops.convert_to_tensor(logits)
     labels = as_integers(labels)
+    xp = library_of(labels)
     shape, given = read_shape(logits), read_shape(labels)
     if len(given) == len(shape) and given[-1] == 1:
-        labels, given = ops.squeeze(labels, -1), given[:-1]
+        labels, given = xp.squeeze(labels, -1), given[:-1]
     if len(given) != len(shape) - 1 or not all(
         a is None or b is None or a == b for a, b in zip(shape, given, strict=False)
     ):
@@ -93,40 +120,43 @@ def label_losses(
             f"Received: logits of shape {shape}, labels of shape {given}."
         )
     classes = shape[-1] if shape[-1] is not None else ops.shape(logits)[-1]
-    if isinstance(classes, int) and may_read_values(labels):
+    readable = xp is np and isinstance(classes, int)
+    if readable:
         check_range(labels, classes, ignore_index)
     everything = ignore_index is None
-    kept = ops.ones_like(labels, dtype="bool") if everything else labels != ignore_index
-    inside = ops.logical_and(labels >= 0, labels < classes)
-    target = ops.where(ops.logical_and(kept, inside), labels, 0)
+    kept = xp.ones_like(labels, dtype="bool") if everything else labels != ignore_index
+    wrong = None if readable else xp.logical_and(kept, (labels < 0) | (labels >= classes))
+    used = kept if wrong is None else xp.logical_and(kept, xp.logical_not(wrong))
+    target = xp.where(used, labels, xp.zeros_like(labels))
     rows = ops.cast(logits, compute_dtype(logits))
+    counts = None if readable and kept.all() else ops.convert_to_tensor(kept)
+    target = ops.convert_to_tensor(target)
     if len(shape) == 2:
-        losses = cross_entropy_rows(rows, target, kept, label_smoothing=label_smoothing)
+        losses = cross_entropy_rows(rows, target, counts, label_smoothing=label_smoothing)
     else:
-        flat = (
+        losses = cross_entropy_rows(
             ops.reshape(rows, (-1, classes)),
             ops.reshape(target, (-1,)),
-            ops.reshape(kept, (-1,)),
+            None if counts is None else ops.reshape(counts, (-1,)),
+            label_smoothing=label_smoothing,
         )
-        losses = cross_entropy_rows(*flat, label_smoothing=label_smoothing)
-        losses = ops.reshape(losses, ops.shape(labels))
-    if not may_read_values(labels):
-        losses = ops.where(ops.logical_or(inside, ops.logical_not(kept)), losses, float("nan"))
+        losses = ops.reshape(losses, ops.shape(target))
+    if wrong is not None:
+        losses = ops.where(wrong, float("nan"), losses)
     return losses, kept
 
 
-def check_range(labels: Any, classes: int, ignore_index: int | None) -> None:
-    """Refuse labels that are neither a class nor ignored; only where values can be read.
+def check_range(labels: np.ndarray[Any, Any], classes: int, ignore_index: int | None) -> None:
+    """Refuse labels that are neither a class nor ignored.
 
     Raises:
         ValueError: As said.
 
     Example:
-        >>> from keras import ops
-        >>> check_range(ops.convert_to_tensor([0, 3]), 4, None)
+        >>> import numpy as np
+        >>> check_range(np.array([0, 3]), 4, None)
     """
-    numbers = values(labels)
-    wrong = numbers[(numbers < 0) | (numbers >= classes)]
+    wrong = labels[(labels < 0) | (labels >= classes)]
     if ignore_index is not None:
         wrong = wrong[wrong != ignore_index]
     if wrong.size:

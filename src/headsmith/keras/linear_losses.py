@@ -19,9 +19,9 @@ from importlib import import_module
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from headsmith.keras.eager import may_read_values
 from headsmith.keras.label_losses import (
     IGNORED,
     as_integers,
@@ -93,9 +93,9 @@ def linear_cross_entropy(
     classes = _check_shapes(hidden, weight, bias, labels, transposed)
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"Expected `chunk_size` to be 1 or more. Received: {chunk_size}.")
-    if may_read_values(labels):
+    if isinstance(labels, np.ndarray):
         check_range(labels, classes, ignore_index)
-    flat = ops.reshape(labels, (-1,))
+    flat = ops.reshape(ops.convert_to_tensor(labels), (-1,))
     kept = ops.not_equal(flat, ignore_index)
     inside = ops.logical_and(flat >= 0, flat < classes)
     dtype = compute_dtype(hidden)

@@ -453,7 +453,7 @@ class QuestionAnsweringLoss(_Loss):
 
 def _masked(losses: Any, kept: Any) -> Any:
     """Tell Keras which losses are to be left out of the mean."""
-    set_keras_mask(losses, kept)
+    set_keras_mask(losses, ops.convert_to_tensor(kept))
     return losses
 
 

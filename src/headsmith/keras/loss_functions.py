@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from headsmith.keras.label_losses import (
@@ -32,6 +33,7 @@ from headsmith.keras.label_losses import (
     as_integers,
     compute_dtype,
     label_losses,
+    library_of,
     read_shape,
 )
 
@@ -41,6 +43,7 @@ __all__ = [
     "causal_language_modeling_loss",
     "cell_losses",
     "check_reduction",
+    "count_of",
     "divide",
     "in_window",
     "masked_language_modeling_loss",
@@ -64,11 +67,10 @@ def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:
         ignore_index: What the last place is filled with.
 
     Returns:
-        int32 tensor (..., seq).
+        int32 (..., seq): a NumPy array where values can be read, else a tensor.
 
     Example:
-        >>> from keras import ops
-        >>> ops.convert_to_numpy(shift_left([[5, 6, 7]])).tolist()
+        >>> shift_left([[5, 6, 7]]).tolist()
         [[6, 7, -100]]
     """
     labels = as_integers(labels)
@@ -112,8 +114,23 @@ def divide(total: Any, count: Any, num_items_in_batch: Any) -> Any:
         2.0
     """
     if num_items_in_batch is None:
+        if isinstance(count, int):
+            return total / max(count, 1)
         return total / ops.maximum(ops.cast(count, total.dtype), 1)
     return total / ops.cast(num_items_in_batch, total.dtype)
+
+
+def count_of(kept: Any) -> Any:
+    """Count the labels that count: an int of a NumPy array, else a tensor.
+
+    Example:
+        >>> import numpy as np
+        >>> count_of(np.array([True, False]))
+        1
+    """
+    if isinstance(kept, np.ndarray):
+        return int(kept.sum())
+    return ops.sum(ops.cast(kept, "int32"))
 
 
 def _reduced(losses: Any, kept: Any, reduction: Reduction, num_items_in_batch: Any) -> Any:
@@ -122,7 +139,7 @@ def _reduced(losses: Any, kept: Any, reduction: Reduction, num_items_in_batch: A
     total = ops.sum(losses)
     if reduction == "sum":
         return total
-    return divide(total, ops.sum(ops.cast(kept, "int32")), num_items_in_batch)
+    return divide(total, count_of(kept), num_items_in_batch)
 
 
 def _cross_entropy(
@@ -330,19 +347,20 @@ def in_window(positions: Any, logits: Any) -> Any:
     """Put -100 for positions that lie outside the logits (batch, seq).
 
     Returns:
-        int32 tensor (batch,).
+        int32 (batch,): a NumPy array where values can be read, else a tensor.
 
     Example:
         >>> import numpy as np
-        >>> from keras import ops
-        >>> ops.convert_to_numpy(in_window([[3], [9], [-1]], np.zeros((3, 5)))).tolist()
+        >>> in_window([[3], [9], [-1]], np.zeros((3, 5))).tolist()
         [3, -100, -100]
     """
     positions = as_integers(positions)
+    xp = library_of(positions)
     if len(read_shape(positions)) == len(read_shape(logits)):
-        positions = ops.squeeze(positions, -1)
+        positions = xp.squeeze(positions, -1)
     length = ops.shape(logits)[-1]
-    return ops.where(ops.logical_and(positions >= 0, positions < length), positions, IGNORED)
+    inside = xp.logical_and(positions >= 0, positions < length)
+    return xp.where(inside, positions, xp.full_like(positions, IGNORED))
 
 
 def question_answering_loss(

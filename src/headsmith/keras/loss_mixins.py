@@ -19,15 +19,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from headsmith.keras.eager import may_read_values, values
 from headsmith.keras.label_losses import (
     IGNORED,
     as_integers,
     compute_dtype,
     label_losses,
+    library_of,
     read_shape,
 )
-from headsmith.keras.loss_functions import divide, question_answering_loss
+from headsmith.keras.loss_functions import count_of, divide, question_answering_loss
 
 __all__ = [
     "TFCausalLanguageModelingLoss",
@@ -42,22 +42,23 @@ __all__ = [
 def _mean_of_kept(labels: Any, logits: Any) -> Any:
     """Give Σ loss / Σ kept in shape (1,) and the dtype of the logits."""
     losses, kept = label_losses(logits, labels)
-    count = ops.sum(ops.cast(kept, "int32"))
-    return ops.cast(ops.reshape(divide(ops.sum(losses), count, None), (1,)), logits.dtype)
+    mean = divide(ops.sum(losses), count_of(kept), None)
+    return ops.cast(ops.reshape(mean, (1,)), logits.dtype)
 
 
 def _one_per_kept(labels: Any, logits: Any, active: Any) -> Any:
     """Give the losses of the active labels, a vector as long as there are such labels."""
     flat = ops.reshape(logits, (-1, read_shape(logits)[-1] or ops.shape(logits)[-1]))
-    labels, active = ops.reshape(labels, (-1,)), ops.reshape(active, (-1,))
+    xp = library_of(labels)
+    labels, active = xp.reshape(labels, (-1,)), xp.reshape(active, (-1,))
     rows, given = read_shape(flat)[0], read_shape(labels)[0]
     if rows is not None and given is not None and rows != given:
         raise ValueError(
             f"Expected one label per row of logits. Received: {rows} rows and {given} labels."
         )
-    if may_read_values(active):
-        chosen = np.flatnonzero(values(active)).astype("int32")
-        flat, labels = ops.take(flat, chosen, axis=0), ops.take(labels, chosen, axis=0)
+    if xp is np:
+        chosen = np.flatnonzero(active).astype("int32")
+        flat, labels = ops.take(flat, chosen, axis=0), labels[chosen]
     elif keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -119,10 +120,11 @@ class TFCausalLanguageModelingLoss(_LossMixin):
             1
         """
         labels, logits = as_integers(labels), ops.convert_to_tensor(logits)
-        active = ops.not_equal(labels, IGNORED)
+        xp = library_of(labels)
+        active = labels != IGNORED
         if self._is_legacy():
             return _one_per_kept(labels, logits, active)
-        return _mean_of_kept(ops.where(active, ops.maximum(labels, 0), labels), logits)
+        return _mean_of_kept(xp.where(active, xp.maximum(labels, 0), labels), logits)
 
 
 class TFMaskedLanguageModelingLoss(TFCausalLanguageModelingLoss):
@@ -175,17 +177,18 @@ class TFTokenClassificationLoss(_LossMixin):
             0.0
         """
         labels, logits = as_integers(labels), ops.convert_to_tensor(logits)
-        old = ops.equal(labels, -1)
-        if may_read_values(labels) and values(old).any():
+        xp, old = library_of(labels), labels == -1
+        if xp is np and old.any():
             warnings.warn(
                 "Ignoring tokens by the label -1 is deprecated. Use -100 instead.",
                 DeprecationWarning,
                 stacklevel=2,
             )
         if self._is_legacy():
-            active = ops.where(ops.any(old), ops.logical_not(old), ops.not_equal(labels, IGNORED))
+            active = xp.where(xp.any(old), xp.logical_not(old), labels != IGNORED)
             return _one_per_kept(labels, logits, active)
-        return _mean_of_kept(ops.where(labels < 0, IGNORED, labels), logits)
+        ignored = xp.full_like(labels, IGNORED)
+        return _mean_of_kept(xp.where(labels < 0, ignored, labels), logits)
 
 
 def _per_example(labels: Any, logits: Any) -> Any:
@@ -194,7 +197,7 @@ def _per_example(labels: Any, logits: Any) -> Any:
     if len(read_shape(labels)) != len(shape) - 1:
         # As in 4.34: labels are read in order, whatever their shape.
         flat = ops.reshape(logits, (-1, shape[-1] or ops.shape(logits)[-1]))
-        losses, _ = label_losses(flat, ops.reshape(labels, (-1,)))
+        losses, _ = label_losses(flat, library_of(labels).reshape(labels, (-1,)))
         if len(shape) > 2:
             losses = ops.reshape(losses, ops.shape(logits)[:-1])
     else:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks import TOPICS, environment
+from benchmarks import APART, TOPICS, environment
 
 
 def main() -> int:
@@ -18,6 +18,15 @@ def main() -> int:
     topics = arguments.only or list(TOPICS)
     if arguments.inside:
         return run(topics)
+    inside = [topic for topic in topics if topic not in APART]
+    status = _inside(inside) if inside else 0
+    for topic in topics:
+        if topic in APART:
+            importlib.import_module(f"benchmarks.{topic}").main()
+    return status
+
+
+def _inside(topics: list[str]) -> int:
     choice = [word for topic in topics for word in ("--only", topic)]
     return subprocess.run(
         [environment.python(), "-m", "benchmarks", "--inside", *choice],

@@ -1,26 +1,35 @@
-"""The environment that holds the reference: made once, and again when its pins change."""
+"""The environments that hold the reference: made once, and again when their pins change."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / ".venv-bench"
-PINS = ROOT / "constraints" / "bench.txt"
-WANTED = ("transformers", "torch", "numpy")
+ENVIRONMENTS = {
+    # Folder, pins, and what is asked for.
+    "torch": (".venv-bench", "bench.txt", ("transformers", "torch", "numpy")),
+    # Keras 3 and TensorFlow 2.15 cannot live together: ours runs outside, in `.venv`.
+    "tensorflow": (
+        ".venv-bench-tf",
+        "bench-tensorflow.txt",
+        ("transformers", "tensorflow-cpu", "numpy"),
+    ),
+}
 
 
-def python() -> Path:
-    """Give the interpreter of the environment, which is made first if it is missing."""
-    interpreter = FOLDER / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    stamp = FOLDER / ".installed"
-    pins = PINS.read_text(encoding="utf-8")
+def python(framework: str = "torch") -> Path:
+    """Give the interpreter of an environment, which is made first if it is missing."""
+    name, constraints, wanted = ENVIRONMENTS[framework]
+    folder = ROOT / name
+    interpreter = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    stamp, pinned = folder / ".installed", ROOT / "constraints" / constraints
+    pins = pinned.read_text(encoding="utf-8")
     if stamp.exists() and stamp.read_text(encoding="utf-8") == pins:
         return interpreter
-    print(f"Installing Transformers 4.34.0 into {FOLDER.name}: a few minutes the first time.")
-    subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
+    print(f"Installing Transformers 4.34.0 into {name}: a few minutes the first time.")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([interpreter, *install, "--constraint", PINS, *WANTED], check=True)
+    subprocess.run([interpreter, *install, "--constraint", pinned, *wanted], check=True)
     # Written last: an installation that was interrupted is done again.
     stamp.write_text(pins, encoding="utf-8")
     return interpreter

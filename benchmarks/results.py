@@ -73,9 +73,13 @@ def show(cells: Row) -> None:
     )
 
 
-def header() -> str:
-    """Head of the table, with what all its rows have in common."""
+def header(transformers: str | None = None) -> str:
+    """Head of the table, with what all its rows have in common.
+
+    `transformers` is the version beside which ours is timed, if it is in another environment.
+    """
     told = _circumstances()
+    told["transformers"] = transformers or told["transformers"]
     names = ("cpu", "threads", "python", "torch", "numpy", "transformers", "headsmith")
     columns = ("case", "ours, ms", "4.34, ms", "faster", "at best", "peak extra MiB")
     return "\n".join(

@@ -10,17 +10,42 @@ page had for PyTorch alone:
 - Helpers: `get_initializer`, `shape_list`, `keras_serializable`.
 
 Names, signatures, weight names and results are those of 4.34; what was mended is told in each
-docstring. Needs Keras 3 and one backend, and imports no other. Names are loaded on first use;
-files that hold these layers open without `custom_objects` once `headsmith.keras` is imported.
+docstring. Needs Keras 3 and one backend, and imports no other. Files that hold
+these layers and losses open without `custom_objects` once `headsmith.keras` is imported.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-# Registering with Keras is what lets it open saved files, so the layers are loaded at once.
+# Registering with Keras is what lets it open saved files, so all is loaded at once.
 from headsmith.keras.conv1d import Conv1D, TFConv1D, conv1d
+from headsmith.keras.initializers import get_initializer
+from headsmith.keras.linear_losses import (
+    causal_language_modeling_loss_from_hidden,
+    linear_cross_entropy,
+    masked_language_modeling_loss_from_hidden,
+)
+from headsmith.keras.losses import (
+    CausalLanguageModelingLoss,
+    MaskedLanguageModelingLoss,
+    MultipleChoiceLoss,
+    QuestionAnsweringLoss,
+    SequenceClassificationLoss,
+    TFCausalLanguageModelingLoss,
+    TFMaskedLanguageModelingLoss,
+    TFMultipleChoiceLoss,
+    TFQuestionAnsweringLoss,
+    TFSequenceClassificationLoss,
+    TFTokenClassificationLoss,
+    TokenClassificationLoss,
+    causal_language_modeling_loss,
+    masked_language_modeling_loss,
+    multiple_choice_loss,
+    question_answering_loss,
+    sequence_classification_loss,
+    token_classification_loss,
+)
+from headsmith.keras.serialization import keras_serializable
+from headsmith.keras.shapes import shape_list
 from headsmith.keras.squad import (
     PoolerAnswerClass,
     PoolerEndLogits,
@@ -29,36 +54,6 @@ from headsmith.keras.squad import (
 )
 from headsmith.keras.squad_output import SpanPairs, pair_spans
 from headsmith.keras.summary import AttentionPooling, SequenceSummary, TFSequenceSummary
-
-if TYPE_CHECKING:
-    from headsmith.keras.initializers import get_initializer
-    from headsmith.keras.linear_losses import (
-        causal_language_modeling_loss_from_hidden,
-        linear_cross_entropy,
-        masked_language_modeling_loss_from_hidden,
-    )
-    from headsmith.keras.losses import (
-        CausalLanguageModelingLoss,
-        MaskedLanguageModelingLoss,
-        MultipleChoiceLoss,
-        QuestionAnsweringLoss,
-        SequenceClassificationLoss,
-        TFCausalLanguageModelingLoss,
-        TFMaskedLanguageModelingLoss,
-        TFMultipleChoiceLoss,
-        TFQuestionAnsweringLoss,
-        TFSequenceClassificationLoss,
-        TFTokenClassificationLoss,
-        TokenClassificationLoss,
-        causal_language_modeling_loss,
-        masked_language_modeling_loss,
-        multiple_choice_loss,
-        question_answering_loss,
-        sequence_classification_loss,
-        token_classification_loss,
-    )
-    from headsmith.keras.serialization import keras_serializable
-    from headsmith.keras.shapes import shape_list
 
 __all__ = [
     "AttentionPooling",
@@ -98,38 +93,3 @@ __all__ = [
     "shape_list",
     "token_classification_loss",
 ]
-
-_TASKS = (
-    "CausalLanguageModeling",
-    "MaskedLanguageModeling",
-    "MultipleChoice",
-    "QuestionAnswering",
-    "SequenceClassification",
-    "TokenClassification",
-)
-
-_HOMES = {
-    "causal_language_modeling_loss": "losses",
-    "masked_language_modeling_loss": "losses",
-    "multiple_choice_loss": "losses",
-    "question_answering_loss": "losses",
-    "sequence_classification_loss": "losses",
-    "token_classification_loss": "losses",
-    "causal_language_modeling_loss_from_hidden": "linear_losses",
-    "linear_cross_entropy": "linear_losses",
-    "masked_language_modeling_loss_from_hidden": "linear_losses",
-    "get_initializer": "initializers",
-    "keras_serializable": "serialization",
-    "shape_list": "shapes",
-    **{f"{prefix}{task}Loss": "losses" for task in _TASKS for prefix in ("", "TF")},
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"headsmith.keras.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'headsmith.keras' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -1,0 +1,199 @@
+"""The six losses as functions: what every backend has to agree on with float64 NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from headsmith.keras import losses
+from headsmith.spec import reference
+
+pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected")
+TOKENS = [losses.masked_language_modeling_loss, losses.token_classification_loss]
+
+
+@pytest.fixture
+def problem(rng):
+    labels = rng.integers(0, 6, (3, 5))
+    labels[rng.random((3, 5)) < 0.4] = -100
+    return rng.normal(size=(3, 5, 6)).astype("float32"), labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("function", TOKENS)
+def test_reductions(engine, problem, function, smoothing):
+    logits, labels = problem
+    truth = reference.cross_entropy(logits, labels, label_smoothing=smoothing)
+    kept = (labels != -100).sum()
+
+    def got(**how):
+        return engine.array(function(logits, labels, label_smoothing=smoothing, **how))
+
+    np.testing.assert_allclose(got(), truth.sum() / kept, rtol=1e-5)
+    np.testing.assert_allclose(got(num_items_in_batch=40), truth.sum() / 40, rtol=1e-5)
+    np.testing.assert_allclose(got(reduction="sum"), truth.sum(), rtol=1e-5)
+    np.testing.assert_allclose(got(reduction="none"), truth, rtol=1e-5, atol=1e-6)
+
+
+def test_the_causal_loss_shifts(engine, problem):
+    logits, labels = problem
+    truth = reference.causal_language_modeling_loss(logits, labels)
+    one = losses.causal_language_modeling_loss(logits, labels)
+    two = losses.causal_language_modeling_loss(logits, shift_labels=losses.shift_left(labels))
+    np.testing.assert_allclose([float(one), float(two)], truth, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_ignored_logits_may_hold_anything(engine, problem, bad, smoothing):
+    logits, labels = problem
+    poisoned = np.where((labels == -100)[..., None], np.float32(bad), logits)
+    y = engine.tensor(labels)
+
+    def call(x):
+        return losses.masked_language_modeling_loss(x, y, label_smoothing=smoothing)
+
+    one = engine.tensor(1.0, dtype="float32")
+    results = []
+    for values in (poisoned, logits):
+        x = engine.tensor(values)
+        (gradient,) = engine.gradients(lambda x: [call(x)], [x], [one])
+        results.append([float(call(x)), float(engine.compiled(call, (x,), {})), gradient])
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_nothing_left(engine, problem):
+    x, y = engine.tensor(problem[0]), engine.tensor(np.full((3, 5), -100))
+
+    def call(x):
+        return losses.masked_language_modeling_loss(x, y)
+
+    assert float(call(x)) == 0
+    (gradient,) = engine.gradients(lambda x: [call(x)], [x], [engine.tensor(1.0)])
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_are_computed_in_float32(engine, problem, dtype):
+    logits, labels = problem
+    x = engine.tensor(logits, dtype=dtype)
+    got = losses.masked_language_modeling_loss(x, labels)
+    assert keras.backend.standardize_dtype(got.dtype) == "float32"
+    truth = reference.cross_entropy(engine.array(ops.cast(x, "float32")), labels)
+    np.testing.assert_allclose(float(got), truth.sum() / (labels != -100).sum(), rtol=1e-5)
+
+
+def test_positions_outside_the_window(engine, rng):
+    start, end = rng.normal(size=(2, 4, 7)).astype("float32")
+    at = np.array([[0, 3, -100, 7], [2, 6, 5, -1]])
+    truth = reference.question_answering_loss(start, end, *at)
+    np.testing.assert_allclose(
+        float(losses.question_answering_loss(start, end, *at)), truth, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("single_label_classification", np.array([0, 2, -100, 1])),
+        ("multi_label_classification", np.array([[0.0, 1, 1], [1, 0, -100], [0, 0, 0], [1, 1, 1]])),
+        ("regression", np.arange(12.0).reshape(4, 3)),
+    ],
+)
+def test_problem_types(engine, rng, kind, labels):
+    logits = rng.normal(size=(4, 3)).astype("float32")
+    truth = reference.sequence_classification_loss(logits, labels, kind)
+    got = losses.sequence_classification_loss(logits, labels, problem_type=kind)
+    np.testing.assert_allclose(float(got), truth, rtol=1e-5)
+    if kind != "regression":
+        guessed = losses.sequence_classification_loss(logits, labels)
+        np.testing.assert_allclose(float(guessed), truth, rtol=1e-5)
+
+
+def test_symbolic_tensors():
+    logits, labels = keras.Input((5, 6)), keras.Input((5,), dtype="int32")
+    loss = losses.masked_language_modeling_loss(logits, labels, reduction="none")
+    assert tuple(loss.shape) == (None, 5)
+
+
+def test_dynamic_dimensions(engine, problem):
+    if engine.name != "tensorflow":
+        pytest.skip("only TensorFlow has tensors of unknown size")
+    import tensorflow as tf
+
+    logits, labels = problem
+    specs = [tf.TensorSpec([None, None, None], "float32"), tf.TensorSpec([None, None], "int32")]
+    run = tf.function(losses.masked_language_modeling_loss, input_signature=specs)
+    truth = reference.cross_entropy(logits, labels).sum() / (labels != -100).sum()
+    got = run(tf.constant(logits), tf.constant(labels.astype("int32")))
+    np.testing.assert_allclose(float(got), truth, rtol=1e-5)
+
+
+def test_a_mixin_beside_a_model(engine, problem):
+    class Model(keras.Model, losses.TFMaskedLanguageModelingLoss):
+        pass
+
+    logits, labels = problem
+    got = engine.array(Model().hf_compute_loss(labels, logits))
+    truth = reference.cross_entropy(logits, labels).sum() / (labels != -100).sum()
+    np.testing.assert_allclose(got, [truth], rtol=1e-5)
+
+
+def test_the_legacy_form_does_not_compile_off_tensorflow(engine, problem):
+    from types import SimpleNamespace
+
+    mixin = losses.TFCausalLanguageModelingLoss()
+    mixin.config = SimpleNamespace(tf_legacy_loss=True)
+    logits, labels = map(engine.tensor, problem)
+    if engine.name == "tensorflow":
+        import tensorflow as tf
+
+        got = tf.function(mixin.hf_compute_loss)(labels, logits)
+        assert got.shape[0] == (problem[1] != -100).sum()
+    else:
+        with pytest.raises(ValueError, match="tf_legacy_loss = False"):
+            engine.compiled(mixin.hf_compute_loss, (labels, logits), {})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x, y: losses.masked_language_modeling_loss(x, y[:, :2]),
+            r"shape of the logits less.*Received: logits of shape \(3, 5, 6\), labels of shape",
+        ),
+        (
+            lambda x, y: losses.token_classification_loss(x, np.full((3, 5), 6)),
+            "Expected labels from 0 to 5, or -100.*Received: 6, one of 15",
+        ),
+        (
+            lambda x, y: losses.multiple_choice_loss(x[0], np.full(5, -1)),
+            "Received: -1",
+        ),
+        (lambda x, y: losses.causal_language_modeling_loss(x), "Received: neither"),
+        (
+            lambda x, y: losses.masked_language_modeling_loss(x, y, reduction="avg"),
+            "Received: 'avg'",
+        ),
+        (
+            lambda x, y: losses.masked_language_modeling_loss(
+                x, y, reduction="sum", num_items_in_batch=2
+            ),
+            "num_items_in_batch",
+        ),
+        (
+            lambda x, y: losses.sequence_classification_loss(x[0], y[0], problem_type="two"),
+            "Received: 'two'",
+        ),
+        (
+            lambda x, y: losses.sequence_classification_loss(
+                x[0], x[0], problem_type="regression", label_smoothing=0.1
+            ),
+            "only with single-label",
+        ),
+    ],
+)
+def test_errors(engine, problem, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*problem)

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WHAT = ("tests/keras", "tests/contract", "tests/convert", "src/headsmith/keras", "docs/keras.md")
+WHAT = (
+    "tests/keras",
+    "tests/contract",
+    "tests/convert",
+    "src/headsmith/keras",
+    "docs/keras.md",
+    "docs/keras-losses.md",
+)
 GUARD = "HEADSMITH_ONE_BACKEND"
 
 pytestmark = pytest.mark.skipif(GUARD in os.environ, reason="this is the process for one backend")

@@ -65,4 +65,8 @@ def values(tensor: Any) -> np.ndarray[Any, Any]:
         >>> values(keras.ops.ones(2)).tolist()
         [1.0, 1.0]
     """
+    if keras.config.backend() == "torch" and not isinstance(tensor, np.ndarray):
+        # NumPy 2 warns of the way Keras takes: `np.array` of a PyTorch tensor.
+        tensor = tensor.detach().cpu()
+        return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
     return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -72,6 +72,13 @@ TINY_MODELS: dict[str, Callable[..., nn.Module]] = {
         bos_token_id=0,
         eos_token_id=0,
     ),
+    "llama": functools.partial(
+        _build,
+        "LlamaConfig",
+        "LlamaForCausalLM",
+        num_key_value_heads=3,
+        **{**_SIZES, "num_attention_heads": 6, "hidden_size": 24},
+    ),
 }
 
 

@@ -22,6 +22,7 @@ from headsmith.pruning.search import allocate, check_fraction
 from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
+from headsmith.pruning.tokens import count_tokens
 from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
@@ -137,9 +138,9 @@ def _rank(
         raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
     if not batches:
         raise DataError("No calibration data. Give at least one batch.")
-    if any("attention_mask" not in batch for batch in batches):
+    if any("input_ids" in batch and "attention_mask" not in batch for batch in batches):
         raise DataError(
-            "Every batch needs an attention_mask, 1 where a token is not padding. "
+            "Every batch of texts needs an attention_mask, 1 where a token is not padding. "
             f"Received {sorted(batches[0])}."
         )
     statistics = collect(
@@ -227,7 +228,7 @@ def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
     found = 0
     for batch in batches:
         chosen.append(batch)
-        found += int(batch["attention_mask"].sum())
+        found += count_tokens(batch)
         if found >= tokens:
             break
     return chosen

@@ -90,7 +90,11 @@ def _note_of(config: Any) -> Mapping[str, Any] | None:
 
 
 def _pruned_heads(plan: PrunePlan, description: Description) -> dict[int, list[int]]:
-    if plan.removed("neurons") or not all(b.kept for b in plan.blocks.values()):
+    layers = {
+        b.name: b.layer_index
+        for b in description.blocks
+        if b.kind == "heads" and not b.site.cross and description.family.pruned_heads
+    }
+    if not all(b.kept and name in layers for name, b in plan.blocks.items()):
         return {}
-    layers = {b.name: b.layer_index for b in description.blocks}
     return {layers[name]: list(block.removed) for name, block in plan.blocks.items()}

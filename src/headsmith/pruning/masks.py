@@ -70,7 +70,8 @@ def _scale_by(mask: Tensor, width: int) -> Any:
         factors = mask.to(features.device, features.dtype).repeat_interleave(width, dim=-1)
         if mask.ndim == 2:
             # Some models flatten (batch, seq, features) to rows before their feed-forward part.
-            rows = features.reshape(len(mask), -1, features.shape[-1])
+            each = features.shape[:-1].numel() // max(1, len(mask))
+            rows = features.reshape(len(mask), each, features.shape[-1])
             return ((rows * factors.unsqueeze(1)).reshape(features.shape), *args[1:])
         return (features * factors, *args[1:])
 

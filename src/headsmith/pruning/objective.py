@@ -201,6 +201,8 @@ def objective_for(model: nn.Module) -> Objective:
     """
     # An encoder-decoder may hold its stacks directly and have a language-model head all the same.
     head = getattr(model, "get_output_embeddings", lambda: None)()
+    if any(hasattr(model, f"{side}_projection") for side in ("text", "visual")):
+        return MatchHidden()  # embeddings, not a distribution
     return MatchHidden() if base_of(model)[0] is model and head is None else MatchDistribution()
 
 

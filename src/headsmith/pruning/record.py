@@ -74,11 +74,14 @@ def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> 
 
 def _own_config(model: nn.Module, shared: Any) -> Any:
     """Give the model a config that no other model built from the same one shares."""
-    own = copy.deepcopy(shared)
+    copies: dict[int, Any] = {}
+    own = copy.deepcopy(shared, copies)
     for module in model.modules():
-        # Attention reads its implementation from there: all must go on sharing one.
-        if getattr(module, "config", None) is shared:
-            module.config = own
+        # Attention reads its implementation from there: all must go on sharing one. The same
+        # goes for the configs inside it, of the towers of a model.
+        config = vars(module).get("config")
+        if config is not None and id(config) in copies:
+            module.config = copies[id(config)]
     return own
 
 

@@ -104,6 +104,8 @@ class _Streams:
                 output = self.dense(batch, start=layer, given=given, stop=layer)
                 self.dense_given[number] = output
                 for block, goal in zip(blocks, goals, strict=True):
+                    if not seen.ran(block):
+                        continue
                     total, stream = seen.added(block, batch), seen.stream(block, batch)
                     goal.append(total if stream is None else total + stream)
         return goals
@@ -125,7 +127,8 @@ def _refit(
     fitted, aside = (Moments(features, outputs, device) for _ in range(2))
     with watching(description.base, [block]) as seen:
         scale = seen.scale(block)
-        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=True)):
+        # Where the block never runs there are no goals, and nothing is fitted.
+        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=bool(goals))):
             given = streams.pruned_given[number]
             seen.start()
             streams.pruned(batch, start=layer, given=given, stop=layer)

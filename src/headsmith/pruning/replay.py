@@ -131,6 +131,10 @@ class Seen:
         self._inputs.clear()
         self._outputs.clear()
 
+    def ran(self, block: Block) -> bool:
+        """Whether the model ran the block; cross-attention needs something to attend to."""
+        return block.writer in self._inputs
+
     def inputs(self, block: Block, batch: Batch) -> Tensor:
         """What the block's writer read, (tokens, features)."""
         return self._rows(self._inputs, block.writer, block, batch)

@@ -105,9 +105,9 @@ def _cut_block(base: nn.Module, block: Block, planned: BlockPlan) -> None:
         _replace(base, reader.path, torch.from_numpy(rows), outputs=True)
     columns = group_indices(planned.kept, block.width, count=block.count)
     _replace(base, block.writer, torch.from_numpy(columns), outputs=False)
-    if planned.kept:
+    if planned.kept or not block.site.hollow:
         _settle(base, block, len(planned.kept))
-    else:
+    if not planned.kept:
         _settle_empty(base, block)
     if block.site.settle is not None:
         block.site.settle(base.get_submodule(block.layer), block, planned.kept)

@@ -47,10 +47,11 @@ def rows_of(features: Tensor, batch: Mapping[str, Tensor], tokens: Tokens = "enc
     Features that a model has flattened to (batch × seq, features) are taken as well.
     """
     if features.ndim == 2:
-        features = features.unflatten(0, (len(next(iter(batch.values()))), -1))
+        size = len(next(iter(batch.values())))
+        features = features.unflatten(0, (size, len(features) // size))
     mask = token_mask(batch, (features.shape[0], features.shape[1]), tokens)
     if mask is None:
-        return features.reshape(-1, features.shape[-1])
+        return features.flatten(0, 1)
     return features[mask.to(features.device)]
 
 
@@ -64,11 +65,11 @@ def states_of(output: Any, batch: Mapping[str, Tensor], name: str = "last_hidden
         batch: what it was given.
         name: the member of `output`, (batch, seq, features).
     """
-    states = getattr(output, name, None)
-    if states is None:
-        both = [getattr(output, f"{side}_embeds", None) for side in ("text", "image")]
-        return torch.cat([e for e in both if e is not None])
-    return rows_of(states, batch, _side(output, batch))
+    both = [getattr(output, f"{side}_embeds", None) for side in ("text", "image")]
+    embeddings = [e for e in both if e is not None]
+    if embeddings:
+        return torch.cat(embeddings)
+    return rows_of(getattr(output, name), batch, _side(output, batch))
 
 
 def _side(output: Any, batch: Mapping[str, Tensor]) -> Tokens:

@@ -174,6 +174,8 @@ class LayerStack:
         stage: path of the module that runs the layers where they share their weights: it is run
             as a whole. Empty where each layer runs once.
         repeats: how often a token passes each layer, asked of the base model; None is once.
+        when: whether a base model's layers are like this; None is always. It may raise an
+            `AttributeError` that says why a model cannot be described.
     """
 
     layers: str
@@ -181,6 +183,7 @@ class LayerStack:
     tokens: Tokens = "encoder"
     stage: str = ""
     repeats: Callable[[nn.Module], int] | None = None
+    when: Callable[[nn.Module], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,8 @@ class Family:
             layers = _layers(base, stack.layers)
             if not layers:
                 missing.append(stack.layers)
+            elif stack.when is not None and not stack.when(base):
+                continue
             for layer in layers:
                 stage = stack.stage or layer
                 if stage not in stages:

@@ -90,24 +90,34 @@ class Replay:
             The model's output, or with `stop` what each stack put out last, by its path.
         """
         replaced = list(zip(self.layers, self._stacks, strict=True))[:start]
-        handle = None
+        put_out = dict(given or {})
+        handles = []
         if stop is not None:
-            handle = self.layers[stop].register_forward_hook(_stop)
+            for layer, stack in list(zip(self.layers, self._stacks, strict=True))[start:stop]:
+                handles.append(layer.register_forward_hook(_note(put_out, stack)))
+            handles.append(self.layers[stop].register_forward_hook(_stop))
         try:
             for layer, stack in replaced:
-                layer.forward = _puts_out(given[stack])
+                layer.forward = _puts_out(put_out[stack])
             return self.model(**batch)
         except _Stopped as stopped:
-            return {**(given or {}), self._stacks[cast(int, stop)]: stopped.output}
+            return {**put_out, self._stacks[cast(int, stop)]: stopped.output}
         finally:
             for layer, _ in replaced:
                 vars(layer).pop("forward", None)
-            if handle is not None:
+            for handle in handles:
                 handle.remove()
 
 
 def _puts_out(given: Any) -> Any:
     return lambda *_, **__: given
+
+
+def _note(put_out: dict[str, Any], stack: str) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        put_out[stack] = output
+
+    return hook
 
 
 def _stop(module: nn.Module, args: Any, output: Any) -> None:

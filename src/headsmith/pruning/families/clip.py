@@ -30,7 +30,7 @@ def _tower(path: str, tokens: Tokens) -> LayerStack:
 
 CLIP = Family(
     model_types=("clip", "siglip"),
-    stacks=(_tower("text_model.", "encoder"), _tower("vision_model.", "image")),
+    stacks=(_tower("vision_model.", "image"), _tower("text_model.", "encoder")),
 )
 
 CLIP_TEXT = Family(

@@ -190,7 +190,7 @@ MORE_MODELS: dict[str, Callable[..., nn.Module]] = {
         "MistralConfig",
         "MistralForCausalLM",
         num_key_value_heads=2,
-        sliding_window=4,
+        sliding_window=6,
         **{**_SIZES, "num_attention_heads": 4, "hidden_size": 16},
     ),
     "qwen2": functools.partial(

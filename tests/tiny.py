@@ -145,9 +145,7 @@ TINY_MODELS: dict[str, Callable[..., nn.Module]] = {
         pad_token_id=1,
     ),
     "bart": functools.partial(_build, "BartConfig", "BartForConditionalGeneration", **_BART),
-    "mpnet": functools.partial(
-        _build, "MPNetConfig", "MPNetModel", **_SIZES
-    ),
+    "mpnet": functools.partial(_build, "MPNetConfig", "MPNetModel", **_SIZES),
     "deberta-v2": functools.partial(
         _build,
         "DebertaV2Config",

@@ -30,7 +30,7 @@ from headsmith.pruning import (
     repair,
     save,
 )
-from headsmith.pruning.families import known_model_types
+from headsmith.pruning.families.known import KNOWN
 from headsmith.pruning.replay import inference, watching
 from headsmith.spec.plan import BlockPlan
 
@@ -325,6 +325,9 @@ def test_generation_is_the_same_with_every_cache(name: str, attention: str) -> N
         batch = {k: v for k, v in batch_for(model).items() if not k.startswith("decoder_")}
         if not model.config.is_encoder_decoder:
             batch = {k: v.flip(1) for k, v in batch.items()}  # padded on the left
+        if name == "mistral":
+            # A window full of padding is NaN in Transformers, whether anything is cut or not.
+            batch = {k: v[:2] for k, v in batch.items()}
         options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "num_beams": 1}
         plain = model.generate(**batch, use_cache=False, **options)
         with warnings.catch_warnings():
@@ -389,4 +392,4 @@ def test_transformers_4_is_told_only_what_it_understands() -> None:
 def test_every_known_type_has_a_tiny_model() -> None:
     tested = {build().config.model_type for build in _ALL.values()}
     same = {"xlm-roberta", "camembert", "siglip_text_model", "siglip_vision_model"}
-    assert set(known_model_types()) - same <= tested
+    assert {name for family in KNOWN for name in family.model_types} - same <= tested

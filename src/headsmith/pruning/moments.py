@@ -77,9 +77,7 @@ class Moments:
         """Covariance of t with x, (targets, features)."""
         return self._tx / max(1, self.rows) - torch.outer(self.mean_target, self.mean)
 
-    def fit(
-        self, prior: Tensor, ridge: float, *, centred: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def fit(self, prior: Tensor, ridge: float, *, centred: bool = True) -> tuple[Tensor, Tensor]:
         """Least squares of t on x, pulled towards a prior.
 
         Minimises mean ‖W x + b − t‖² + λ‖W − prior‖² with λ = `ridge` × the mean variance of

@@ -23,6 +23,7 @@ from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
 from headsmith.pruning.tokens import count_tokens
+from headsmith.pruning.verify import verify_family
 from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
@@ -143,6 +144,8 @@ def _rank(
             "Every batch of texts needs an attention_mask, 1 where a token is not padding. "
             f"Received {sorted(batches[0])}."
         )
+    if description.discovered:
+        verify_family(model, batches[0])
     statistics = collect(
         model,
         description,

@@ -29,13 +29,13 @@ def check_fraction(name: str, value: float) -> None:
         )
 
 
-def choices(count: int, kind: str) -> list[int]:
+def choices(count: int, kind: str, least: int = 0) -> list[int]:
     """Sizes a block may be cut to: any number of heads, neurons in steps that kernels like."""
     step = 1
     if kind == "neurons":
         # Matrix kernels work in tiles: multiples of 32 ran up to 7% faster at equal FLOPs.
         step = 32 if count >= 512 else max(1, count // 16)
-    return sorted({*range(0, count, step), count})
+    return sorted(c for c in {*range(0, count, step), least, count} if least <= c <= count)
 
 
 def allocate(
@@ -63,7 +63,7 @@ def allocate(
     taken: list[NDArray[np.int64]] = []
     spending: list[list[int]] = []
     for shape in shapes:
-        sizes = choices(shape.count, shape.kind)
+        sizes = choices(shape.count, shape.kind, shape.least)
         errors = sensitivities[shape.name].at(sizes)
         # Rounded up, so that the whole never exceeds the budget.
         units = [int(np.ceil(cost(shape, s) / unit - 1e-9)) for s in sizes]
@@ -81,7 +81,7 @@ def allocate(
     kept: dict[str, int] = {}
     for shape, choice, units in reversed(list(zip(shapes, taken, spending, strict=True))):
         index = int(choice[left])
-        kept[shape.name] = choices(shape.count, shape.kind)[index]
+        kept[shape.name] = choices(shape.count, shape.kind, shape.least)[index]
         left -= units[index]
     return _fill(shapes, sensitivities, cost, budget, kept)
 
@@ -100,7 +100,9 @@ def _fill(
         best: tuple[float, str, int, float] | None = None
         for shape in shapes:
             now = kept[shape.name]
-            larger = next((c for c in choices(shape.count, shape.kind) if c > now), None)
+            larger = next(
+                (c for c in choices(shape.count, shape.kind, shape.least) if c > now), None
+            )
             price = np.inf if larger is None else cost(shape, larger) - cost(shape, now)
             if larger is None or price > spare:
                 continue

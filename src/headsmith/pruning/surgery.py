@@ -85,6 +85,11 @@ def check_plan(plan: PrunePlan, description: Description) -> None:
                 f"{block.count} {block.kind}. It was made for another model, or for this one "
                 "before it was pruned."
             )
+        if len(planned.kept) < block.shape.least:
+            raise PlanError(
+                f"{name}: {block.shape.least} of the {block.kind} have to stay, for this model's "
+                f"code cannot do without any. The plan keeps {len(planned.kept)}."
+            )
 
 
 def cut(description: Description, plan: PrunePlan) -> None:
@@ -152,9 +157,7 @@ def _settle_empty(base: nn.Module, block: Block) -> None:
     layer_idx = cast("int | None", getattr(old, "layer_idx", None))
     inside = block.writer.startswith(path + ".")
     stand_in = (
-        NoHeads(
-            writer, block.writer.removeprefix(path + "."), layer_idx, cross=block.site.cross
-        )
+        NoHeads(writer, block.writer.removeprefix(path + "."), layer_idx, cross=block.site.cross)
         if inside
         else NoHeads(layer_idx=layer_idx, cross=block.site.cross)
     )

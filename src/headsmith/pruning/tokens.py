@@ -61,10 +61,12 @@ def states_of(output: Any, batch: Mapping[str, Tensor], name: str = "last_hidden
     Models of text and images (CLIP) put out an embedding for each: both, one below the other.
 
     Args:
-        output: what the model returned.
+        output: what the model returned; a bare tensor is taken for its states.
         batch: what it was given.
         name: the member of `output`, (batch, seq, features).
     """
+    if isinstance(output, Tensor):
+        return rows_of(output, batch)
     both = [getattr(output, f"{side}_embeds", None) for side in ("text", "image")]
     embeddings = [e for e in both if e is not None]
     if embeddings:

@@ -30,6 +30,7 @@ class BlockShape:
         weights_per_group: weights and biases that go with one of them.
         products_per_group: multiply-adds for one token that go with one of them, once through.
         repeats: how often a token passes the block; above 1 where layers share their weights.
+        least: how many have to stay.
     """
 
     name: str
@@ -39,6 +40,7 @@ class BlockShape:
     weights_per_group: int
     products_per_group: int
     repeats: int = 1
+    least: int = 0
 
     def parameters(self, kept: int | None = None) -> int:
         """Removable parameters left when `kept` heads or neurons stay (None: all)."""

@@ -12,6 +12,7 @@ from headsmith.pruning.families.describe import (
     known_model_types,
     register_family,
 )
+from headsmith.pruning.families.multihead import open_attention
 from headsmith.pruning.families.stack import Block, Family, LayerStack, Reader, Rows, Site
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "describe",
     "known_families",
     "known_model_types",
+    "open_attention",
     "register_family",
 ]

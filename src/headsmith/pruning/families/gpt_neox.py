@@ -43,6 +43,4 @@ def _stack(*, parallel: bool) -> LayerStack:
     )
 
 
-GPT_NEOX = Family(
-    model_types=("gpt_neox",), stacks=(_stack(parallel=True), _stack(parallel=False))
-)
+GPT_NEOX = Family(model_types=("gpt_neox",), stacks=(_stack(parallel=True), _stack(parallel=False)))

@@ -76,6 +76,8 @@ class Site:
             writer's is, as where attention and feed-forward run side by side.
         scale: a parameter that the writer's output is multiplied by before it is added.
         settle: code to run after a cut, for what no attribute can tell.
+        least: how many heads or neurons have to stay; None is 1 for attention that has neither
+            `hollow` nor `settle`, for its code would fail without any, and else 0.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Site:
     beside: str = ""
     scale: str = ""
     settle: Settle | None = None
+    least: int | None = None
 
 
 @dataclass(frozen=True)
@@ -280,9 +283,7 @@ def _block(
     count, rest = divmod(features, width)
     if rest:
         raise AttributeError(f"{layer}.{site.writer} reads {features} features, not {width} a head")
-    present = [
-        r for r in site.readers if not r.optional or has(base, f"{layer}.{r.path}")
-    ]
+    present = [r for r in site.readers if not r.optional or has(base, f"{layer}.{r.path}")]
     readers = []
     weights = products = features * outputs
     for reader in () if hollow else present:
@@ -300,6 +301,7 @@ def _block(
             weights_per_group=weights // count if count else 0,
             products_per_group=products // count if count else 0,
             repeats=stack.repeats(base) if stack.repeats else 1,
+            least=_least(site),
         ),
         layer=layer,
         layer_index=index,
@@ -313,6 +315,12 @@ def _block(
         scale=_below(layer, site.scale),
         site=site,
     )
+
+
+def _least(site: Site) -> int:
+    if site.least is not None:
+        return site.least
+    return int(bool(site.head_size) and not site.hollow and site.settle is None)
 
 
 def _number(base: nn.Module, path: str) -> int:

@@ -48,7 +48,7 @@ def rows_of(features: Tensor, batch: Mapping[str, Tensor], tokens: Tokens = "enc
     """
     if features.ndim == 2:
         size = len(next(iter(batch.values())))
-        features = features.unflatten(0, (size, len(features) // size))
+        features = features.reshape(size, len(features) // size, features.shape[-1])
     mask = token_mask(batch, (features.shape[0], features.shape[1]), tokens)
     if mask is None:
         return features.flatten(0, 1)

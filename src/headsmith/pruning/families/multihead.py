@@ -47,7 +47,7 @@ class OpenAttention(nn.MultiheadAttention):
         )
         output: Tensor = self.out_proj(features)
         if weights is not None and average_attn_weights:
-            weights = weights.mean(1) if self.num_heads else weights.new_zeros(weights[:, :0].shape)
+            weights = weights.sum(1) / max(1, self.num_heads)
         if not batched:
             return output.squeeze(0), None if weights is None else weights.squeeze(0)
         return output if first else output.transpose(0, 1), weights
@@ -62,7 +62,7 @@ class OpenAttention(nn.MultiheadAttention):
             weights = inputs[0].new_zeros(len(inputs[0]), 0, inputs[0].shape[1], inputs[1].shape[1])
             return inputs[0].new_zeros(*inputs[0].shape[:-1], 0), weights if need_weights else None
         query, key, value = (
-            F.linear(x, matrix, shift).unflatten(-1, shape).transpose(1, 2)
+            F.linear(x, matrix, shift).reshape(*x.shape[:-1], *shape).transpose(1, 2)
             for x, matrix, shift in zip(inputs, matrices, shifts, strict=True)
         )
         drop = self.dropout if self.training else 0.0
@@ -87,7 +87,9 @@ class OpenAttention(nn.MultiheadAttention):
                     f"{tuple(attention.shape)}. Leave out the parts of the heads that are gone."
                 )
             found = _to_add(attention, inputs[0])
-            found = found.unflatten(0, (batch, self.num_heads)) if found.ndim == 3 else found
+            found = (
+                found.reshape(batch, self.num_heads, *found.shape[1:]) if found.ndim == 3 else found
+            )
         if padding is not None:
             by_key = _to_add(padding, inputs[0])[:, None, None]
             found = by_key if found is None else found + by_key

@@ -20,7 +20,8 @@ __all__ = ["BiasHeads", "become", "keep_bias_heads"]
 def become(module: nn.Module, extra: type) -> None:
     """Put a class before the module's own in its order of methods; once is enough."""
     if not isinstance(module, extra):
-        module.__class__ = _derived(extra, type(module))
+        own: Any = type(module)
+        module.__class__ = _derived(extra, own)
 
 
 @functools.cache
@@ -62,8 +63,8 @@ def keep_bias_heads(
         extra: the class that takes the part.
     """
     inside = block.site.writer.rpartition(".")[0]
-    attention = find(layer, inside)
-    if not isinstance(attention, nn.Module) or not hasattr(attention, block_head_size(block)):
+    attention: Any = find(layer, inside)
+    if not hasattr(attention, block_head_size(block)):
         return  # a stand-in: no heads are left
     earlier = getattr(attention, "bias_heads", range(block.count))
     become(attention, extra)

@@ -46,7 +46,8 @@ class SharedBias:
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """As T5's, with a `position_bias` for all heads that there once were, in and out."""
-        own, past = position_bias, 0
+        past: Any = 0
+        own = position_bias
         if position_bias is not None and position_bias.shape[1] > 1:
             own = position_bias[:, list(self.bias_heads)]
         if past_key_values is not None and key_value_states is None:

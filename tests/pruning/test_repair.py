@@ -98,7 +98,9 @@ def test_replay_cleans_up_after_an_error() -> None:
     model = TINY_MODELS["bert"]()
     replay = Replay(model, describe(model))
     with pytest.raises((IndexError, RuntimeError)):
-        replay({"input_ids": torch.tensor([[10**6]])}, start=1, given=torch.zeros(1))
+        replay(
+            {"input_ids": torch.tensor([[10**6]])}, start=1, given={"encoder.layer": torch.zeros(1)}
+        )
     assert not any("forward" in vars(layer) for layer in replay.layers)
     model(**batch_for(model))
 

@@ -94,13 +94,13 @@ def test_dtype_device_mode_and_gradients_survive(family: str) -> None:
     model = TINY_MODELS[family](torch.bfloat16).train()
     frozen = describe(model).blocks[0]
     writer = describe(model).base.get_submodule(frozen.writer)
-    writer.bias.requires_grad_(False)
+    writer.weight.requires_grad_(False)
     apply_plan(model, plan_from(model, lambda count: list(range(count // 2))))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert all(m.training for m in model.modules())
     new = describe(model).base.get_submodule(frozen.writer)
-    assert not new.bias.requires_grad
-    assert new.weight.requires_grad
+    assert not new.weight.requires_grad
+    assert new.bias is None or new.bias.requires_grad
 
 
 def test_works_on_the_meta_device(family: str) -> None:
@@ -229,7 +229,7 @@ def test_a_model_quantized_by_others_is_refused() -> None:
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(UnknownFamilyError, match="Known: bert, camembert"):
+    with pytest.raises(UnknownFamilyError, match="Known: albert, bart, bert"):
         describe(nn.Linear(2, 2))
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headsmith.spec.geometry import group_indices, surviving_heads
+from headsmith.spec.geometry import group_indices, layout_indices, owners, surviving_heads
 
 
 @st.composite
@@ -132,3 +132,22 @@ class TestSurvivingHeads:
     def test_a_head_is_an_integer(self):
         with pytest.raises(TypeError):
             surviving_heads([0.0], 3)
+
+
+@given(data=st.data(), count=st.integers(0, 6), widths=st.lists(st.integers(0, 4), max_size=4))
+def test_uneven_parts_are_cut_as_a_slow_loop_would(
+    data: st.DataObject, count: int, widths: list[int]
+) -> None:
+    kept = data.draw(st.lists(st.integers(0, count - 1), unique=True)) if count else []
+    features = [
+        (part, group) for part, w in enumerate(widths) for group in range(count) for _ in range(w)
+    ]
+    expected = [
+        place
+        for part in range(len(widths))
+        for group in kept
+        for place, own in enumerate(features)
+        if own == (part, group)
+    ]
+    assert layout_indices(kept, widths, count=count).tolist() == expected
+    assert owners(widths, count=count).tolist() == [group for _, group in features]

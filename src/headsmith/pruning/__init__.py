@@ -16,7 +16,11 @@ from headsmith.pruning.checkpoint import load, save  # noqa: E402
 from headsmith.pruning.compare import output_error  # noqa: E402
 from headsmith.pruning.data import Batches, read_texts, tokenize  # noqa: E402
 from headsmith.pruning.distil import distil  # noqa: E402
-from headsmith.pruning.families import describe, register_family  # noqa: E402
+from headsmith.pruning.families import (  # noqa: E402
+    describe,
+    open_attention,
+    register_family,
+)
 from headsmith.pruning.masks import masked, masks_of  # noqa: E402
 from headsmith.pruning.objective import (  # noqa: E402
     LossObjective,
@@ -37,6 +41,7 @@ from headsmith.pruning.record import plan_of  # noqa: E402
 from headsmith.pruning.repair import repair  # noqa: E402
 from headsmith.pruning.score import SCORES  # noqa: E402
 from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # noqa: E402
+from headsmith.pruning.verify import verify_family  # noqa: E402
 
 __all__ = [
     "SCORES",
@@ -58,6 +63,7 @@ __all__ = [
     "masked",
     "masks_of",
     "objective_for",
+    "open_attention",
     "output_error",
     "plan_of",
     "plan_of_heads",
@@ -68,4 +74,5 @@ __all__ = [
     "repair",
     "save",
     "tokenize",
+    "verify_family",
 ]

@@ -84,13 +84,13 @@ def block_times(
     kinds: dict[tuple[Any, ...], list[Block]] = {}
     for block in description.blocks:
         shape = block.shape
-        same = (shape.kind, shape.count, shape.width, shape.products_per_feature)
+        same = (shape.kind, shape.count, shape.width, shape.products_per_group, shape.least)
         kinds.setdefault(same, []).append(block)
     sizes: dict[str, tuple[int, ...]] = {}
     found: dict[str, tuple[float, ...]] = {}
     with inference(model), torch.inference_mode():
         for number, alike in enumerate(kinds.values(), start=1):
-            chosen = _sizes(alike[0].count)
+            chosen = _sizes(alike[0].count, alike[0].shape.least)
             times = _time_sizes(model, description, alike[0], chosen, inputs, seconds)
             for block in alike:
                 sizes[block.name], found[block.name] = chosen, times
@@ -99,10 +99,11 @@ def block_times(
     return BlockTimes(whole["model"].median_ms, sizes, found)
 
 
-def _sizes(count: int) -> tuple[int, ...]:
+def _sizes(count: int, least: int) -> tuple[int, ...]:
     # Neurons in steps of 32, as the search chooses them.
     step = 32 if count >= 512 else 1
-    return (*sorted({round(count * f / step) * step for f in _FRACTIONS} - {count}), count)
+    sizes = {max(least, round(count * f / step) * step) for f in _FRACTIONS}
+    return (*sorted(sizes - {count}), count)
 
 
 def _time_sizes(
@@ -132,8 +133,11 @@ def _time_sizes(
         rounds += 1
     # The first round allocates memory and picks kernels.
     medians = [statistics.median(each[1:]) * 1000 for each in spent]
-    times = [max(0.0, each - medians[0]) for each in medians] if sizes[0] == 0 else medians
-    return tuple(float(t) for t in np.maximum.accumulate(times))
+    times = np.maximum.accumulate(np.array(medians) - medians[0])
+    if sizes[0] and len(sizes) > 1:
+        # Where some have to stay, what they cost is what as many others do.
+        times = times + times[-1] * sizes[0] / (sizes[-1] - sizes[0])
+    return tuple(float(t) for t in times)
 
 
 def _call(run: Replay, inputs: dict[str, Tensor], layer: int, given: Any) -> float:

@@ -48,7 +48,8 @@ class Floors:
 
     def of(self, shape: BlockShape) -> int:
         """The least number of groups that `shape` keeps."""
-        return min(shape.count, self.heads if shape.kind == "heads" else self.neurons)
+        asked = self.heads if shape.kind == "heads" else self.neurons
+        return min(shape.count, max(shape.least, asked))
 
 
 @dataclass(frozen=True)

@@ -115,12 +115,16 @@ def _by_text(got: Tensor, target: Tensor, batch: Batch, objective: Objective) ->
         rows = F.cosine_similarity(got, target, dim=-1)
     else:
         rows = (got.argmax(-1) == target.argmax(-1)).float()
-    texts = len(batch["input_ids"])
+    texts = len(next(iter(batch.values())))
     if len(rows) == texts:
         return [float(r) for r in rows]
     if len(rows) == 2 * texts:  # answer spans: starts, then ends
         return [float(r) for r in rows.reshape(2, texts).mean(0)]
-    counts = batch["attention_mask"].sum(1).tolist()
+    mask = batch.get("attention_mask")
+    each, rest = divmod(len(rows), texts)
+    counts = [each] * texts if mask is None and not rest else [0]
+    if mask is not None:
+        counts = mask.sum(1).tolist()
     if len(rows) != sum(counts):
         return [float(rows.mean())] * texts  # positions were sampled
     return [float(part.mean()) for part in torch.split(rows, counts)]

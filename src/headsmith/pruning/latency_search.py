@@ -59,6 +59,13 @@ def within_latency(
     Raises:
         BudgetError: what cannot be removed takes longer.
     """
+    if getattr(model, "main_input_name", "input_ids") != "input_ids" or getattr(
+        getattr(model, "config", None), "is_encoder_decoder", False
+    ):
+        raise BudgetError(
+            "A budget of latency is for models that take input_ids alone. "
+            f"Received a {type(model).__name__}; give flops or params."
+        )
     times = block_times(
         model,
         description,

@@ -69,7 +69,10 @@ def _scale_by(mask: Tensor, width: int) -> Any:
         features = args[0]
         factors = mask.to(features.device, features.dtype).repeat_interleave(width, dim=-1)
         if mask.ndim == 2:
-            factors = factors.unsqueeze(1)
+            # Some models flatten (batch, seq, features) to rows before their feed-forward part.
+            each = features.shape[:-1].numel() // max(1, len(mask))
+            rows = features.reshape(len(mask), each, features.shape[-1])
+            return ((rows * factors.unsqueeze(1)).reshape(features.shape), *args[1:])
         return (features * factors, *args[1:])
 
     return scale

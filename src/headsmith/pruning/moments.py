@@ -77,7 +77,7 @@ class Moments:
         """Covariance of t with x, (targets, features)."""
         return self._tx / max(1, self.rows) - torch.outer(self.mean_target, self.mean)
 
-    def fit(self, prior: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    def fit(self, prior: Tensor, ridge: float, *, centred: bool = True) -> tuple[Tensor, Tensor]:
         """Least squares of t on x, pulled towards a prior.
 
         Minimises mean ‖W x + b − t‖² + λ‖W − prior‖² with λ = `ridge` × the mean variance of
@@ -86,10 +86,15 @@ class Moments:
         Args:
             prior: W to fall back on, (targets, features), float64.
             ridge: strength of the pull; large values return the prior with a fitted bias.
+            centred: whether there is a b to absorb the means; else it is zero.
 
         Returns:
             W (targets, features) and b (targets,), float64.
         """
+        if not centred:
+            missing = self._tx / max(1, self.rows) - prior @ self.second_moment
+            change = torch.linalg.solve(damped(self.second_moment, ridge), missing.T).T
+            return prior + change, torch.zeros_like(self.mean_target)
         covariance = self.covariance
         missing = self.cross_covariance - prior @ covariance
         change = torch.linalg.solve(damped(covariance, ridge), missing.T).T

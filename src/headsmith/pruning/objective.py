@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families.describe import base_of
+from headsmith.pruning.tokens import states_of, token_mask
 
 __all__ = [
     "LossObjective",
@@ -67,8 +68,11 @@ class MatchEmbedding:
         hidden: Tensor = output.last_hidden_state
         pooled: Tensor = hidden[:, 0]
         if self.pooling == "mean":
-            mask = batch["attention_mask"].to(hidden).unsqueeze(-1)
-            pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+            mask = token_mask(batch, (hidden.shape[0], hidden.shape[1]))
+            if mask is None:
+                return F.normalize(hidden.mean(1), dim=-1)
+            weights = mask.to(hidden).unsqueeze(-1)
+            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
         return F.normalize(pooled, dim=-1)
 
     def probe(self, output: Any, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -91,14 +95,16 @@ class MatchEmbedding:
 
 @dataclass(frozen=True)
 class MatchHidden:
-    """Keep the last hidden state of every token that is not padding."""
+    """Keep the last hidden state of every token that is not padding.
+
+    Of a model of texts and images (CLIP) its embeddings of both are kept instead.
+    """
 
     name: str = "hidden"
 
     def target(self, output: Any, batch: Batch) -> Tensor:
         """Hidden states, (tokens, hidden)."""
-        states: Tensor = output.last_hidden_state
-        return states[batch["attention_mask"].bool()]
+        return states_of(output, batch)
 
     def probe(self, output: Any, batch: Batch, generator: torch.Generator) -> Tensor:
         """Project each token's state on a random direction."""
@@ -134,7 +140,7 @@ class MatchDistribution:
         logits: Tensor = output.logits
         if logits.ndim == 2:
             return logits
-        rows = logits[batch["attention_mask"].bool()]
+        rows = states_of(output, batch, "logits")
         if rows.shape[-1] > _LARGE_VOCABULARY and len(rows) > _MOST_ROWS:
             rows = rows[:: -(-len(rows) // _MOST_ROWS)]
         return rows
@@ -193,7 +199,11 @@ def objective_for(model: nn.Module) -> Objective:
     A base model keeps its last hidden states, a model with a task head the distributions that
     the head puts out.
     """
-    return MatchHidden() if base_of(model)[0] is model else MatchDistribution()
+    # An encoder-decoder may hold its stacks directly and have a language-model head all the same.
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if any(hasattr(model, f"{side}_projection") for side in ("text", "visual")):
+        return MatchHidden()  # embeddings, not a distribution
+    return MatchHidden() if base_of(model)[0] is model and head is None else MatchDistribution()
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:

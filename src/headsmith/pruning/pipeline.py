@@ -24,6 +24,8 @@ from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.sharing import twin, unshare
 from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
+from headsmith.pruning.tokens import count_tokens
+from headsmith.pruning.verify import verify_family
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 __all__ = [
@@ -142,11 +144,13 @@ def _rank(
         raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
     if not batches:
         raise DataError("No calibration data. Give at least one batch.")
-    if any("attention_mask" not in batch for batch in batches):
+    if any("input_ids" in batch and "attention_mask" not in batch for batch in batches):
         raise DataError(
-            "Every batch needs an attention_mask, 1 where a token is not padding. "
+            "Every batch of texts needs an attention_mask, 1 where a token is not padding. "
             f"Received {sorted(batches[0])}."
         )
+    if description.discovered:
+        verify_family(model, batches[0])
     statistics = collect(
         model,
         description,
@@ -264,7 +268,7 @@ def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
     found = 0
     for batch in batches:
         chosen.append(batch)
-        found += int(batch["attention_mask"].sum())
+        found += count_tokens(batch)
         if found >= tokens:
             break
     return chosen

@@ -74,11 +74,14 @@ def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> 
 
 def _own_config(model: nn.Module, shared: Any) -> Any:
     """Give the model a config that no other model built from the same one shares."""
-    own = copy.deepcopy(shared)
+    copies: dict[int, Any] = {}
+    own = copy.deepcopy(shared, copies)
     for module in model.modules():
-        # Attention reads its implementation from there: all must go on sharing one.
-        if getattr(module, "config", None) is shared:
-            module.config = own
+        # Attention reads its implementation from there: all must go on sharing one. The same
+        # goes for the configs inside it, of the towers of a model.
+        config = vars(module).get("config")
+        if config is not None and id(config) in copies:
+            module.config = copies[id(config)]
     return own
 
 
@@ -90,7 +93,11 @@ def _note_of(config: Any) -> Mapping[str, Any] | None:
 
 
 def _pruned_heads(plan: PrunePlan, description: Description) -> dict[int, list[int]]:
-    if plan.removed("neurons") or not all(b.kept for b in plan.blocks.values()):
+    layers = {
+        b.name: b.layer_index
+        for b in description.blocks
+        if b.kind == "heads" and not b.site.cross and description.family.pruned_heads
+    }
+    if not all(b.kept and name in layers for name, b in plan.blocks.items()):
         return {}
-    layers = {b.name: b.layer_index for b in description.blocks}
     return {layers[name]: list(block.removed) for name, block in plan.blocks.items()}

@@ -23,7 +23,7 @@ from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description, describe
 from headsmith.pruning.moments import Moments, sums_device
 from headsmith.pruning.projections import bias, sizes, weight, write
-from headsmith.pruning.replay import Replay, inference, rows_of, to_device, watching
+from headsmith.pruning.replay import Replay, inference, to_device, watching
 
 __all__ = ["Refit", "repair"]
 
@@ -97,16 +97,17 @@ class _Streams:
         """Advance the unpruned model one layer; y_d + r_d for each named block and batch."""
         blocks = [description[name] for name in names]
         goals: list[list[Tensor]] = [[] for _ in blocks]
-        with watching(
-            description.base, [b.residual for b in blocks], [b.writer for b in blocks]
-        ) as seen:
+        with watching(description.base, blocks) as seen:
             for number, batch in enumerate(self.batches):
                 given = self.dense_given[number]
+                seen.start()
                 output = self.dense(batch, start=layer, given=given, stop=layer)
                 self.dense_given[number] = output
                 for block, goal in zip(blocks, goals, strict=True):
-                    total = seen[block.writer + ">"] + seen[block.residual + "<"]
-                    goal.append(rows_of(total, batch))
+                    if not seen.ran(block):
+                        continue
+                    total, stream = seen.added(block, batch), seen.stream(block, batch)
+                    goal.append(total if stream is None else total + stream)
         return goals
 
     def advance(self, layer: int) -> None:
@@ -124,30 +125,45 @@ def _refit(
     features, outputs = sizes(writer)
     device = sums_device(weight(writer).device)
     fitted, aside = (Moments(features, outputs, device) for _ in range(2))
-    with watching(description.base, [block.residual, block.writer], []) as seen:
-        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=True)):
+    with watching(description.base, [block]) as seen:
+        scale = seen.scale(block)
+        # Where the block never runs there are no goals, and nothing is fitted.
+        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=bool(goals))):
             given = streams.pruned_given[number]
+            seen.start()
             streams.pruned(batch, start=layer, given=given, stop=layer)
-            inputs = rows_of(seen[block.writer + "<"], batch)
-            target = goal - rows_of(seen[block.residual + "<"], batch)
+            inputs, stream = seen.inputs(block, batch), seen.stream(block, batch)
+            target = goal if stream is None else goal - stream
             (aside if number % _HELD_OUT == 1 else fitted).add(inputs, target)
-    return _choose(writer, fitted, aside)
+    return _choose(writer, fitted, aside, scale)
 
 
-def _choose(writer: nn.Module, fitted: Moments, aside: Moments) -> Refit:
-    own = weight(writer).to(fitted.device).double()
+def _choose(
+    writer: nn.Module, fitted: Moments, aside: Moments, scale: Tensor | None = None
+) -> Refit:
+    # What is fitted is what reaches the residual stream: the projection times its scale.
+    factor = torch.ones(len(weight(writer)), dtype=torch.float64, device=fitted.device)
+    if scale is not None:
+        factor = scale.to(fitted.device).double()
+    plain = weight(writer).to(fitted.device).double()
+    own = factor[:, None] * plain
     own_bias = bias(writer)
-    zeros = torch.zeros(len(own), dtype=own.dtype, device=own.device)
-    before = aside.error(own, zeros if own_bias is None else own_bias.to(own.device).double())
-    if not aside.rows or not fitted.rows or own_bias is None:
-        return Refit(before, before, None)
+    shift = torch.zeros_like(factor)
+    if own_bias is not None:
+        shift = factor * own_bias.to(fitted.device).double()
+    before = aside.error(own, shift)
     best = Refit(before, before, None)
+    if not aside.rows or not fitted.rows:
+        return best
     chosen: tuple[Tensor, Tensor] | None = None
     for ridge in _RIDGES:
-        candidate = fitted.fit(own, ridge)
+        candidate = fitted.fit(own, ridge, centred=own_bias is not None)
         error = aside.error(*candidate)
         if error < best.after:
             best, chosen = Refit(before, error, ridge), candidate
     if chosen is not None:
-        write(writer, *chosen)
+        felt = factor != 0
+        divisor = torch.where(felt, factor, 1.0)
+        new_weight = torch.where(felt[:, None], chosen[0] / divisor[:, None], plain)
+        write(writer, new_weight, chosen[1] / divisor)
     return best

@@ -6,17 +6,19 @@ makes masks, positions and heads as always; nothing about its call conventions i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from headsmith.pruning.data import Batch
-from headsmith.pruning.families import Description
+from headsmith.pruning.families import Block, Description
+from headsmith.pruning.families.stack import find
+from headsmith.pruning.tokens import rows_of
 
-__all__ = ["Replay", "inference", "to_device"]
+__all__ = ["Replay", "Seen", "inference", "to_device", "watching"]
 
 
 class _Stopped(Exception):  # noqa: N818 - a signal, not an error
@@ -57,7 +59,10 @@ def inference(model: nn.Module) -> Iterator[None]:
 
 
 class Replay:
-    """Runs of one model that may begin after one layer and end after another.
+    """Runs of one model that may begin after one stage and end after another.
+
+    A stage is a layer, or all layers together where they share their weights. Models of several
+    stacks (encoder and decoder, two towers) have the stages of all of them, one after the other.
 
     Args:
         model: the whole model, as users call it.
@@ -66,8 +71,9 @@ class Replay:
 
     def __init__(self, model: nn.Module, description: Description) -> None:
         self.model = model
-        paths: dict[int, str] = {b.layer_index: b.layer for b in description.blocks}
-        self.layers = [description.base.get_submodule(paths[i]) for i in sorted(paths)]
+        stages = {b.layer_index: b for b in description.blocks}
+        self.layers = [description.base.get_submodule(stages[i].stage) for i in sorted(stages)]
+        self._stacks = [stages[i].stack for i in sorted(stages)]
 
     def __call__(
         self, batch: Batch, *, start: int = 0, given: Any = None, stop: int | None = None
@@ -76,61 +82,124 @@ class Replay:
 
         Args:
             batch: arguments of the model, on its device.
-            start: the first layer that really runs.
-            given: what layer `start - 1` put out; needed where `start` is above 0.
-            stop: the last layer to run; None runs to the end.
+            start: the first stage that really runs.
+            given: what a run with `stop=start - 1` returned; needed where `start` is above 0.
+            stop: the last stage to run; None runs to the end.
 
         Returns:
-            The model's output, or with `stop` what that layer put out.
+            The model's output, or with `stop` what each stack put out last, by its path.
         """
-        replaced = self.layers[:start]
-        handle = None
+        replaced = list(zip(self.layers, self._stacks, strict=True))[:start]
+        put_out = dict(given or {})
+        handles = []
         if stop is not None:
-            handle = self.layers[stop].register_forward_hook(_stop)
+            for layer, stack in list(zip(self.layers, self._stacks, strict=True))[start:stop]:
+                handles.append(layer.register_forward_hook(_note(put_out, stack)))
+            handles.append(self.layers[stop].register_forward_hook(_stop))
         try:
-            for layer in replaced:
-                layer.forward = lambda *_, **__: given
+            for layer, stack in replaced:
+                layer.forward = _puts_out(put_out[stack])
             return self.model(**batch)
         except _Stopped as stopped:
-            return stopped.output
+            return {**put_out, self._stacks[cast(int, stop)]: stopped.output}
         finally:
-            for layer in replaced:
+            for layer, _ in replaced:
                 vars(layer).pop("forward", None)
-            if handle is not None:
+            for handle in handles:
                 handle.remove()
+
+
+def _puts_out(given: Any) -> Any:
+    return lambda *_, **__: given
+
+
+def _note(put_out: dict[str, Any], stack: str) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        put_out[stack] = output
+
+    return hook
 
 
 def _stop(module: nn.Module, args: Any, output: Any) -> None:
     raise _Stopped(output)
 
 
+class Seen:
+    """What flowed through some blocks while the model ran; padding left out.
+
+    Where layers share their weights a block runs several times: all its rows are there, one
+    run's below the other's.
+    """
+
+    def __init__(self, base: nn.Module) -> None:
+        self._base = base
+        self._inputs: dict[str, list[Tensor]] = {}
+        self._outputs: dict[str, list[Tensor]] = {}
+
+    def start(self) -> None:
+        """Forget what was seen: a run begins."""
+        self._inputs.clear()
+        self._outputs.clear()
+
+    def ran(self, block: Block) -> bool:
+        """Whether the model ran the block; cross-attention needs something to attend to."""
+        return block.writer in self._inputs
+
+    def inputs(self, block: Block, batch: Batch) -> Tensor:
+        """What the block's writer read, (tokens, features)."""
+        return self._rows(self._inputs, block.writer, block, batch)
+
+    def stream(self, block: Block, batch: Batch) -> Tensor | None:
+        """The residual stream that the writer adds to, (tokens, hidden); None if unknown."""
+        if not block.residual:
+            return None
+        stream = self._rows(self._inputs, block.residual, block, batch)
+        if block.beside:
+            stream = stream + self._rows(self._outputs, block.beside, block, batch)
+        return stream
+
+    def added(self, block: Block, batch: Batch) -> Tensor:
+        """What the writer adds to that stream, (tokens, hidden)."""
+        output = self._rows(self._outputs, block.writer, block, batch)
+        scale = self.scale(block)
+        return output if scale is None else output * scale
+
+    def scale(self, block: Block) -> Tensor | None:
+        """What the writer's output is multiplied by, (hidden,), or None."""
+        return cast(Tensor, find(self._base, block.scale)).detach() if block.scale else None
+
+    def _rows(
+        self, seen: Mapping[str, list[Tensor]], path: str, block: Block, batch: Batch
+    ) -> Tensor:
+        return torch.cat([rows_of(features, batch, block.tokens) for features in seen[path]])
+
+
 @contextmanager
-def watching(base: nn.Module, inputs: list[str], outputs: list[str]) -> Iterator[dict[str, Tensor]]:
-    """Note the first input and the output of modules as they run.
+def watching(base: nn.Module, blocks: Sequence[Block]) -> Iterator[Seen]:
+    """Note what flows through blocks as the model runs.
 
     Args:
         base: the base model.
-        inputs: module paths whose first input is noted under the path + `"<"`.
-        outputs: module paths whose output is noted under the path + `">"`.
-
-    Yields:
-        A dict that each run of the model fills anew.
+        blocks: those to watch.
     """
-    seen: dict[str, Tensor] = {}
+    seen = Seen(base)
     handles = []
 
     def note_input(path: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[path + "<"] = args[0] if args else next(iter(kwargs.values()))
+            first = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values())))
+            seen._inputs.setdefault(path, []).append(first)
 
         return hook
 
     def note_output(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            seen[path + ">"] = output
+            seen._outputs.setdefault(path, []).append(output)
 
         return hook
 
+    inputs = {path for b in blocks for path in (b.writer, b.residual) if path}
+    outputs = {path for b in blocks for path in (b.writer, b.beside) if path}
     try:
         for path in inputs:
             module = base.get_submodule(path)
@@ -141,11 +210,3 @@ def watching(base: nn.Module, inputs: list[str], outputs: list[str]) -> Iterator
     finally:
         for handle in handles:
             handle.remove()
-
-
-def rows_of(features: Tensor, batch: Batch) -> Tensor:
-    """The rows of (batch, seq, features) that are not padding, (tokens, features)."""
-    mask = batch.get("attention_mask")
-    if mask is None or mask.shape != features.shape[:2]:
-        return features.reshape(-1, features.shape[-1])
-    return features[mask.to(features.device, torch.bool)]

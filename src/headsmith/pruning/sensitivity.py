@@ -122,7 +122,11 @@ def _refitted(
     writer: nn.Module, block: Block, kept: tuple[int, ...], statistics: BlockStatistics
 ) -> tuple[Tensor, Tensor | None]:
     """The full-size weight and bias that make the best of the kept columns alone."""
-    covariance, mean = statistics.inputs.covariance, statistics.inputs.mean
+    own_bias = bias(writer)
+    mean = statistics.inputs.mean
+    # Without a bias nothing absorbs the mean: it has to be fitted like the rest.
+    inputs = statistics.inputs
+    covariance = inputs.second_moment if own_bias is None else inputs.covariance
     dense = weight(writer).to(covariance.device).double()
     columns = torch.from_numpy(group_indices(kept, block.width, count=block.count))
     columns = columns.to(covariance.device)
@@ -132,7 +136,6 @@ def _refitted(
     fitted = own + torch.linalg.solve(damped(inner, _RIDGE), missing.T).T
     whole = torch.zeros_like(dense)
     whole[:, columns] = fitted
-    own_bias = bias(writer)
     if own_bias is None:
         return whole, None
     return whole, own_bias.to(mean.device).double() + dense @ mean - fitted @ mean[columns]

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description
+from headsmith.pruning.families.stack import Tokens
 from headsmith.pruning.masks import masked
 from headsmith.pruning.moments import Moments, sums_device
 from headsmith.pruning.objective import Objective
 from headsmith.pruning.projections import sizes
-from headsmith.pruning.replay import inference, rows_of, to_device
+from headsmith.pruning.replay import inference, to_device
+from headsmith.pruning.tokens import rows_of
 
 __all__ = ["BlockStatistics", "collect"]
 
@@ -100,7 +102,7 @@ def _add(
     with ExitStack() as stack:
         for block in blocks:
             writer = description.base.get_submodule(block.writer)
-            hook = _watch(found[block.name], batch)
+            hook = _watch(found[block.name], batch, block.tokens)
             stack.callback(writer.register_forward_hook(hook).remove)
         stack.enter_context(masked(model, masks))
         with torch.enable_grad():
@@ -114,12 +116,12 @@ def _add(
             statistics.gradient_squared += exact.square().sum(0)
 
 
-def _watch(statistics: BlockStatistics, batch: Batch) -> Any:
+def _watch(statistics: BlockStatistics, batch: Batch, tokens: Tokens) -> Any:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        statistics.inputs.add(rows_of(args[0], batch))
+        statistics.inputs.add(rows_of(args[0], batch, tokens))
 
         def note(cotangent: Tensor) -> None:
-            statistics.cotangents.add(rows_of(cotangent, batch))
+            statistics.cotangents.add(rows_of(cotangent, batch, tokens))
 
         output.register_hook(note)  # type: ignore[no-untyped-call]
 

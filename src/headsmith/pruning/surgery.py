@@ -12,12 +12,14 @@ from torch import nn
 
 from headsmith.errors import PlanError
 from headsmith.pruning.families import Block, Description, describe
+from headsmith.pruning.families.stack import find, has
 from headsmith.pruning.no_heads import NoHeads
 from headsmith.pruning.projections import bias, is_transposed, sizes
 from headsmith.pruning.record import record_plan
-from headsmith.spec.geometry import group_indices
+from headsmith.spec.geometry import group_indices, layout_indices
 from headsmith.spec.plan import BlockPlan, PrunePlan
 from headsmith.torch import Conv1D, prune_layer
+from headsmith.torch.take import take_features
 
 __all__ = ["apply_plan", "check_plan", "cut", "plan_of_heads"]
 
@@ -83,6 +85,11 @@ def check_plan(plan: PrunePlan, description: Description) -> None:
                 f"{block.count} {block.kind}. It was made for another model, or for this one "
                 "before it was pruned."
             )
+        if len(planned.kept) < block.shape.least:
+            raise PlanError(
+                f"{name}: {block.shape.least} of the {block.kind} have to stay, for this model's "
+                f"code cannot do without any. The plan keeps {len(planned.kept)}."
+            )
 
 
 def cut(description: Description, plan: PrunePlan) -> None:
@@ -99,24 +106,37 @@ def cut(description: Description, plan: PrunePlan) -> None:
 
 def _cut_block(base: nn.Module, block: Block, planned: BlockPlan) -> None:
     for reader in block.readers:
-        rows = group_indices(planned.kept, block.width, count=block.count, parts=reader.parts)
+        rows = layout_indices(planned.kept, reader.widths, count=block.count)
         _replace(base, reader.path, torch.from_numpy(rows), outputs=True)
     columns = group_indices(planned.kept, block.width, count=block.count)
     _replace(base, block.writer, torch.from_numpy(columns), outputs=False)
+    if planned.kept or not block.site.hollow:
+        _settle(base, block, len(planned.kept))
     if not planned.kept:
         _settle_empty(base, block)
-        return
-    settled = {"count": len(planned.kept), "features": len(planned.kept) * block.width}
+    if block.site.settle is not None:
+        block.site.settle(base.get_submodule(block.layer), block, planned.kept)
+
+
+def _settle(base: nn.Module, block: Block, left: int) -> None:
+    settled = {"count": left, "heads": left, "features": left * block.width}
+    if block.site.shared_by:
+        settled["heads"] *= int(cast(int, find(base, f"{block.layer}.{block.site.shared_by}")))
     for path, value in block.site.attributes.items():
         owner, _, attribute = f"{block.layer}.{path}".rpartition(".")
-        module = base.get_submodule(owner)
         # An attribute that this version of Transformers does not have is not invented.
-        if hasattr(module, attribute):
-            setattr(module, attribute, settled[value])
+        if has(base, f"{block.layer}.{path}"):
+            setattr(base.get_submodule(owner), attribute, settled[value])
 
 
 def _replace(base: nn.Module, path: str, index: torch.Tensor, *, outputs: bool) -> None:
-    old = base.get_submodule(path)
+    old = find(base, path)
+    owner, _, name = path.rpartition(".")
+    if isinstance(old, torch.Tensor):
+        rows = take_features(old.detach(), 0, index.to(old.device))
+        own = nn.Parameter(rows, requires_grad=old.requires_grad)
+        base.get_submodule(owner).register_parameter(name, own)
+        return
     dim = int(is_transposed(old)) if outputs else int(not is_transposed(old))
     new = prune_layer(old, index, dim=dim)
     for name, parameter in new.named_parameters():
@@ -137,9 +157,9 @@ def _settle_empty(base: nn.Module, block: Block) -> None:
     layer_idx = cast("int | None", getattr(old, "layer_idx", None))
     inside = block.writer.startswith(path + ".")
     stand_in = (
-        NoHeads(writer, block.writer.removeprefix(path + "."), layer_idx)
+        NoHeads(writer, block.writer.removeprefix(path + "."), layer_idx, cross=block.site.cross)
         if inside
-        else NoHeads(layer_idx=layer_idx)
+        else NoHeads(layer_idx=layer_idx, cross=block.site.cross)
     )
     base.set_submodule(path, stand_in.train(old.training))
 
@@ -166,7 +186,10 @@ def plan_of_heads(model: nn.Module, heads: dict[int, list[int]]) -> PrunePlan:
         PlanError: a layer or head does not exist.
     """
     description = describe(model)
-    attention = {b.layer_index: b for b in description.blocks if b.kind == "heads"}
+    attention: dict[int, Block] = {}
+    for block in description.blocks:
+        if block.kind == "heads" and not block.site.cross:
+            attention.setdefault(block.layer_index, block)
     blocks = {}
     for layer, gone in heads.items():
         if layer not in attention:

@@ -6,6 +6,7 @@ projection, such as the `c_attn` of GPT-2, repeats that layout once for each par
 ```
 one part        | head 0 | head 1 | head 2 |
 three parts     | q: 0 1 2 | k: 0 1 2 | v: 0 1 2 |
+uneven parts    | q: 0 0 1 1 2 2 | k: 0 1 2 | v: 0 1 2 |     two query heads a key/value head
 ```
 
 Everything that removes heads comes down to two questions answered here: which heads are still
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["group_indices", "surviving_heads"]
+__all__ = ["group_indices", "layout_indices", "owners", "surviving_heads"]
 
 
 def group_indices(
@@ -74,6 +75,53 @@ def group_indices(
     group = groups.reshape(1, -1, 1) * width
     offset = np.arange(width, dtype=np.int64).reshape(1, 1, -1)
     return (part + group + offset).reshape(-1)
+
+
+def layout_indices(
+    kept: Sequence[int], widths: Sequence[int], *, count: int
+) -> npt.NDArray[np.int64]:
+    """Give the indices of the features that the kept groups own in parts of different widths.
+
+    Args:
+        kept: The groups that stay, each in `0 … count − 1` and named once.
+        widths: Features of one group in each part, in the order of the parts.
+        count: Groups in the layer as it is now, at least 0.
+
+    Returns:
+        int64 array of shape (len(kept) * sum(widths),).
+
+    Raises:
+        ValueError: A kept group is out of range or named twice, or a size is out of range.
+        TypeError: A kept group is not an integer.
+
+    Example:
+        >>> layout_indices([1], (2, 1, 1), count=2).tolist()  # 2 query heads to a key and value
+        [2, 3, 5, 7]
+    """
+    found = [np.zeros(0, dtype=np.int64)]
+    start = 0
+    for width in widths:
+        found.append(start + group_indices(kept, width, count=count))
+        start += count * width
+    return np.concatenate(found)
+
+
+def owners(widths: Sequence[int], *, count: int) -> npt.NDArray[np.int64]:
+    """Tell which group owns each feature: the other way round than `layout_indices`.
+
+    Args:
+        widths: Features of one group in each part, in the order of the parts.
+        count: Groups in the layer, at least 0.
+
+    Returns:
+        int64 array of shape (count * sum(widths),).
+
+    Example:
+        >>> owners((2, 1), count=2).tolist()
+        [0, 0, 1, 1, 0, 1]
+    """
+    parts = [np.repeat(np.arange(count, dtype=np.int64), width) for width in widths]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
 def surviving_heads(

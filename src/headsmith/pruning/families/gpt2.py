@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from headsmith.pruning.families.stack import LayerStack, Reader, Site
+from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site
 
 __all__ = ["GPT2"]
 
-GPT2 = LayerStack(
-    model_types=("gpt2",),
-    layers="h",
-    attention=Site(
-        name="attn",
-        readers=(Reader("attn.c_attn", parts=3),),
-        writer="attn.c_proj",
-        residual="ln_1",
+
+def _attention(name: str, norm: str, readers: tuple[Reader, ...], *, cross: bool) -> Site:
+    return Site(
+        name=name,
+        readers=readers,
+        writer=f"{name}.c_proj",
+        residual=norm,
         attributes={
-            "attn.num_heads": "count",
-            "attn.split_size": "features",
-            "attn.embed_dim": "features",
+            f"{name}.num_heads": "count",
+            f"{name}.split_size": "features",
+            f"{name}.embed_dim": "features",
         },
-        head_size="attn.head_dim",
-        hollow="attn",
+        head_size=f"{name}.head_dim",
+        hollow=name,
+        cross=cross,
+        optional=cross,
+    )
+
+
+GPT2 = Family(
+    model_types=("gpt2",),
+    stacks=(
+        LayerStack(
+            layers="h",
+            sites=(
+                _attention("attn", "ln_1", (Reader("attn.c_attn", parts=3),), cross=False),
+                _attention(
+                    "crossattention",
+                    "ln_cross_attn",
+                    (Reader("crossattention.q_attn"), Reader("crossattention.c_attn", parts=2)),
+                    cross=True,
+                ),
+                Site(
+                    name="mlp",
+                    readers=(Reader("mlp.c_fc"),),
+                    writer="mlp.c_proj",
+                    residual="ln_2",
+                ),
+            ),
+        ),
     ),
-    feed_forward=Site(
-        name="mlp",
-        readers=(Reader("mlp.c_fc"),),
-        writer="mlp.c_proj",
-        residual="ln_2",
-    ),
+    pruned_heads=True,
 )

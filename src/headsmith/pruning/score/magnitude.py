@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from headsmith.pruning.families import Block
+from headsmith.pruning.families.stack import find
 from headsmith.pruning.projections import weight
 from headsmith.pruning.score.ranking import Ranking
 from headsmith.pruning.statistics import BlockStatistics
+from headsmith.spec.geometry import owners
 
 __all__ = ["magnitude"]
 
@@ -20,6 +22,10 @@ def magnitude(
     writer = weight(base.get_submodule(block.writer)).double()
     squares = writer.square().sum(0).reshape(block.count, block.width).sum(1)
     for reader in block.readers:
-        rows = weight(base.get_submodule(reader.path)).double().square().sum(1)
-        squares = squares + rows.reshape(reader.parts, block.count, block.width).sum((0, 2))
+        found = find(base, reader.path)
+        matrix = found.detach() if isinstance(found, torch.Tensor) else weight(found)
+        rows = matrix.double().square().flatten(1).sum(1) if matrix.ndim > 1 else None
+        if rows is not None:
+            owner = torch.from_numpy(owners(reader.widths, count=block.count))
+            squares = squares.index_add(0, owner.to(rows.device), rows)
     return Ranking.by(torch.sqrt(squares).cpu())

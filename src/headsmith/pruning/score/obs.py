@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headsmith.pruning.families import Block
 from headsmith.pruning.moments import damped
-from headsmith.pruning.projections import weight
+from headsmith.pruning.projections import bias, weight
 from headsmith.pruning.score.ranking import Ranking
 from headsmith.pruning.statistics import BlockStatistics
 
@@ -35,10 +35,12 @@ def obs(
         return Ranking((), ())
     metric = damped(statistics.cotangents.second_moment, 1e-6)
     root = torch.linalg.cholesky(metric)
-    matrix = weight(base.get_submodule(block.writer)).to(root.device).double()
-    inverse = torch.cholesky_inverse(
-        torch.linalg.cholesky(damped(statistics.inputs.covariance, _DAMPING))
-    )
+    writer = base.get_submodule(block.writer)
+    matrix = weight(writer).to(root.device).double()
+    # A bias makes up for the mean of what goes; without one the mean is lost as well.
+    inputs = statistics.inputs
+    spread = inputs.second_moment if bias(writer) is None else inputs.covariance
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(spread, _DAMPING)))
     return _remove_all(root.T @ matrix, inverse, block.count, block.width)
 
 

@@ -1,0 +1,73 @@
+"""Vision transformers: ViT, and DINOv2, whose blocks are scaled before they are added."""
+
+from __future__ import annotations
+
+from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site
+
+__all__ = ["DINOV2", "VIT"]
+
+
+def _attention(residual: str, scale: str = "") -> Site:
+    return Site(
+        name="attention",
+        readers=(
+            Reader("attention.q_proj"),
+            Reader("attention.k_proj"),
+            Reader("attention.v_proj"),
+        ),
+        writer="attention.o_proj",
+        residual=residual,
+        attributes={"attention.num_attention_heads": "count"},
+        head_size="attention.head_dim",
+        hollow="attention",
+        scale=scale,
+    )
+
+
+def _feed_forward(residual: str, scale: str = "") -> Site:
+    return Site(
+        name="mlp",
+        readers=(Reader("mlp.fc1"),),
+        writer="mlp.fc2",
+        residual=residual,
+        scale=scale,
+        optional=True,
+    )
+
+
+def _gated(residual: str, scale: str) -> Site:
+    return Site(
+        name="mlp",
+        readers=(Reader("mlp.gate_proj"), Reader("mlp.up_proj")),
+        writer="mlp.down_proj",
+        residual=residual,
+        scale=scale,
+        optional=True,
+    )
+
+
+VIT = Family(
+    model_types=("vit", "deit"),
+    stacks=(
+        LayerStack(
+            layers="layers",
+            sites=(_attention("layernorm_before"), _feed_forward("layernorm_after")),
+            tokens="image",
+        ),
+    ),
+)
+
+DINOV2 = Family(
+    model_types=("dinov2", "dinov2_with_registers"),
+    stacks=(
+        LayerStack(
+            layers="encoder.layer",
+            sites=(
+                _attention("norm1", "layer_scale1.lambda1"),
+                _feed_forward("norm2", "layer_scale2.lambda1"),
+                _gated("norm2", "layer_scale2.lambda1"),
+            ),
+            tokens="image",
+        ),
+    ),
+)

@@ -14,6 +14,7 @@ require("transformers", "pruning")
 from headsmith.pruning.checkpoint import load, save  # noqa: E402
 from headsmith.pruning.data import Batches, read_texts, tokenize  # noqa: E402
 from headsmith.pruning.families import describe, register_family  # noqa: E402
+from headsmith.pruning.head_mask import head_mask  # noqa: E402
 from headsmith.pruning.masks import masked, masks_of  # noqa: E402
 from headsmith.pruning.objective import (  # noqa: E402
     LossObjective,
@@ -31,6 +32,7 @@ from headsmith.pruning.pipeline import (  # noqa: E402
     prune,
     rank,
 )
+from headsmith.pruning.prune_heads import prune_heads  # noqa: E402
 from headsmith.pruning.record import plan_of  # noqa: E402
 from headsmith.pruning.repair import repair  # noqa: E402
 from headsmith.pruning.score import SCORES  # noqa: E402
@@ -49,6 +51,7 @@ __all__ = [
     "carry_out",
     "check_plan",
     "describe",
+    "head_mask",
     "load",
     "make_plan",
     "masked",
@@ -58,6 +61,7 @@ __all__ = [
     "plan_of",
     "plan_of_heads",
     "prune",
+    "prune_heads",
     "rank",
     "read_texts",
     "register_family",

@@ -3,7 +3,8 @@
 A class is legacy if it is not Transformers' own and
 
 - it was marked so with `mark_legacy`, or inherits from a legacy class, or
-- its module imported one of the names that `restore` put back, or
+- its module imported one of the names that `restore` put back, or holds one of the pruning
+  helpers, wherever it has them from, or
 - it does what only Transformers 4 allowed: calls `init_weights()` and no `post_init()`, lists its
   tied keys, or its module uses a method that `restore` put back and does not define it itself.
 
@@ -24,6 +25,8 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 __all__ = ["LegacyClasses", "is_legacy", "mark_legacy"]
+
+_HELPERS = ("find_pruneable_heads_and_indices", "prune_conv1d_layer", "prune_layer")
 
 _Marked = TypeVar("_Marked", type, ModuleType)
 
@@ -147,7 +150,7 @@ class LegacyClasses:
         module = cls.__module__
         if module in self._takers or module in self._evident:
             return True
-        if self._uses_removed(cls):
+        if _holds_helpers(module) or self._uses_removed(cls):
             self._evident.add(module)
             return True
         return self._changed and (_initialises_alone(cls) or _lists_tied_keys(cls))
@@ -245,6 +248,15 @@ def _initialises_alone(cls: type) -> bool:
 
 def _lists_tied_keys(cls: type) -> bool:
     return isinstance(vars(cls).get("_tied_weights_keys"), (list, tuple, set))
+
+
+def _holds_helpers(module: str) -> bool:
+    """Whether a module's globals hold a helper that only classes of Transformers 4 have a use for."""
+    ours = sys.modules.get("headsmith.torch")
+    held = vars(sys.modules[module]) if module in sys.modules else {}
+    return ours is not None and any(
+        name in held and held[name] is getattr(ours, name) for name in _HELPERS
+    )
 
 
 def _frames_of(module: str) -> list[FrameType]:

@@ -244,5 +244,6 @@ def _diff(path: str, old: bytes, new: bytes) -> str:
     texts: Sequence[list[str]] = [
         data.decode(encoding, errors="replace").splitlines(keepends=True) for data in (old, new)
     ]
-    lines = difflib.unified_diff(*texts, fromfile=f"a/{path}", tofile=f"b/{path}")
+    name = Path(path).as_posix().lstrip("/")
+    lines = difflib.unified_diff(*texts, fromfile=f"a/{name}", tofile=f"b/{name}")
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

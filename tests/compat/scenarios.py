@@ -74,7 +74,7 @@ def two_way(module):
             max_length=9,
             num_beams=3,
             do_sample=False,
-            length_penalty=1.0,
+            length_penalty=0.0,  # 4.34 counted the prompt as length
         )
         out["no_cache"] = model.generate(prompt, use_cache=False, **common)
         model.prune_heads({0: [1], 2: [0, 3]})

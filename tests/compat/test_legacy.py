@@ -153,10 +153,14 @@ def test_who_inherits_from_a_legacy_class_is_legacy(write_module: Write) -> None
 
 @pytest.mark.usefixtures("restored")
 def test_an_own_tie_weights_without_arguments(write_module: Write, tmp_path: Path) -> None:
-    source = HEAD + _model(call="init_weights") + """
+    source = (
+        HEAD
+        + _model(call="init_weights")
+        + """
     def tie_weights(self):
         self.out.weight = self.words.weight
 """
+    )
     module = write_module(source)
     model = module.Model(BertConfig(**CONFIG))
     assert model.out.weight is model.words.weight
@@ -183,7 +187,8 @@ def test_listed_keys_tie_what_no_method_ties(write_module: Write) -> None:
 @pytest.mark.usefixtures("restored")
 def test_a_class_that_says_nothing_of_initialisation_keeps_torchs(write_module: Write) -> None:
     source = HEAD + _model(call="init_weights").replace(
-        "self.init_weights()", "nn.init.constant_(self.out.weight, 3.0)\n        self.init_weights()"
+        "self.init_weights()",
+        "nn.init.constant_(self.out.weight, 3.0)\n        self.init_weights()",
     ).replace("def get_output_embeddings", "def something_else")
     model = write_module(source).Model(BertConfig(**CONFIG))
     assert model.out.weight.eq(3.0).all()
@@ -240,9 +245,7 @@ def test_generate_where_inputs_are_prepared(write_module: Write) -> None:
     again = both.Model(model.config).eval()
     assert isinstance(again, GenerationMixin)
     again.load_state_dict(model.state_dict())
-    assert torch.equal(
-        again.generate(torch.tensor([[1, 2]]), max_length=5, do_sample=False), made
-    )
+    assert torch.equal(again.generate(torch.tensor([[1, 2]]), max_length=5, do_sample=False), made)
 
 
 def test_undo_gives_classes_their_bases_back(write_module: Write) -> None:

@@ -304,7 +304,7 @@ def test_a_tree_is_shown_then_written(tmp_path: Path) -> None:
     assert (tmp_path / "good.py").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "broken.py").read_bytes() == before[tmp_path / "broken.py"]
     assert migrate([tmp_path], write=True).changed == ()
-    assert not [p for p in tmp_path.rglob(".*.writing-*")]
+    assert not list(tmp_path.rglob(".*.writing-*"))
 
 
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
@@ -315,9 +315,7 @@ def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
         migrate([tmp_path / "nothing"])
 
 
-def test_what_cannot_be_written_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_written_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from headsmith.errors import OutputError
 
     def full(path: Path, data: bytes) -> None:

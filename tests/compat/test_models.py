@@ -159,9 +159,7 @@ def test_t5_blocks_are_initialised_as_a_whole(model_file: Callable[[str], Module
     assert model.encoder.block[0].layer[-1].wi.weight.eq(0.5).all()
 
 
-def test_tied_later_is_saved_once(
-    model_file: Callable[[str], ModuleType], tmp_path: Path
-) -> None:
+def test_tied_later_is_saved_once(model_file: Callable[[str], ModuleType], tmp_path: Path) -> None:
     module = model_file("two_way")
     model = module.TwoWayModel(module.make_config())
     first, second = model.encoder.layer[0], model.encoder.layer[1]

@@ -38,7 +38,9 @@ def test_names_of_a_module() -> None:
 
 def test_the_page_holds_the_table() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == with_tables(text), "write it again: python -m headsmith.compat.guide docs/migrating.md"
+    assert text == with_tables(text), (
+        "write it again: python -m headsmith.compat.guide docs/migrating.md"
+    )
     assert tables() in text
 
 

@@ -65,5 +65,7 @@ def _listed(found: Examination) -> list[Any]:
         place = Text(f"{clean(finding.path)}:{finding.line}", style="bold")
         shown.append(place.append(f"  {finding.kind}", style="yellow"))
         shown.append(Padding(Text(clean(finding.what)), (0, 0, 0, 2), expand=False))
-        shown.append(Padding(Text(f"→ {clean(finding.remedy)}", style="green"), (0, 0, 0, 2), expand=False))
+        shown.append(
+            Padding(Text(f"→ {clean(finding.remedy)}", style="green"), (0, 0, 0, 2), expand=False)
+        )
     return shown

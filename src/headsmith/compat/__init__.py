@@ -11,7 +11,7 @@ Importing this takes neither torch nor Transformers with it.
 from __future__ import annotations
 
 from headsmith.compat.legacy import is_legacy, mark_legacy
-from headsmith.compat.restore import Restoration, is_restored, restore, restored, undo
+from headsmith.compat.restoration import Restoration, is_restored, restore, restored, undo
 
 __all__ = [
     "Restoration",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headsmith.compat.restore import restore
+from headsmith.compat.restoration import restore
 
 __all__: list[str] = []
 

@@ -70,7 +70,9 @@ def verify_out_features_out_indices(
         _check_order("out_features", places, list(out_features))
     if out_indices is not None:
         count = len(stages)
-        _check("out_indices", list(out_indices), [i for i in out_indices if not -count <= i < count])
+        _check(
+            "out_indices", list(out_indices), [i for i in out_indices if not -count <= i < count]
+        )
         _check_order("out_indices", [i % count for i in out_indices], list(out_indices))
     if (
         out_features is not None
@@ -90,4 +92,6 @@ def _check(what: str, given: list[object], wrong: list[object]) -> None:
 
 def _check_order(what: str, places: list[int], given: list[object]) -> None:
     if places != sorted(set(places)):
-        raise ValueError(f"Expected {what} in the order of the stages, each once. Received {given}.")
+        raise ValueError(
+            f"Expected {what} in the order of the stages, each once. Received {given}."
+        )

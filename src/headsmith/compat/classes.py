@@ -66,8 +66,8 @@ class BaseClasses:
 
 
 def _telling(mixin: type, legacy: LegacyClasses) -> Any:
-    def __init_subclass__(cls: type, **kwargs: Any) -> None:
+    def tell(cls: type, **kwargs: Any) -> None:
         super(mixin, cls).__init_subclass__(**kwargs)
         legacy.consider(cls)
 
-    return classmethod(__init_subclass__)  # type: ignore[arg-type]
+    return classmethod(tell)  # type: ignore[arg-type]

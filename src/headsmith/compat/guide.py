@@ -1,6 +1,6 @@
 """The tables of the migration guide, written from the table that the code uses.
 
-    python -m headsmith.compat.guide docs/migrating.md
+python -m headsmith.compat.guide docs/migrating.md
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def tables() -> str:
     homes = {row.name: row for row in reversed(NAMES)}
     for name, models in REEXPORTS.items():
         count = len(models.split())
-        places = f"{count} model modules" if count > 8 else f"`modeling_` {', '.join(_stems(models))}"
+        places = (
+            f"{count} model modules" if count > 8 else f"`modeling_` {', '.join(_stems(models))}"
+        )
         home = homes[name].target.partition(":")[0]
         lines.append(f"| `{name}` | {places} | `{home}` |")
     lines += ["", "| method or behaviour | in 4.57 | in 5 | instead |", "|---|---|---|---|"]

@@ -251,7 +251,7 @@ def _lists_tied_keys(cls: type) -> bool:
 
 
 def _holds_helpers(module: str) -> bool:
-    """Whether a module's globals hold a helper that only classes of Transformers 4 have a use for."""
+    """Whether a module's globals hold a helper that only Transformers 4 had a use for."""
     ours = sys.modules.get("headsmith.torch")
     held = vars(sys.modules[module]) if module in sys.modules else {}
     return ours is not None and any(

@@ -90,9 +90,7 @@ def kept_while_initialising(model: nn.Module) -> Iterator[None]:
     read: dict[Tensor, Tensor] = {}
     if unread:
         tensors = (*model.parameters(), *model.buffers())
-        read = {
-            t: t.detach().clone() for t in tensors if getattr(t, "_is_hf_initialized", False)
-        }
+        read = {t: t.detach().clone() for t in tensors if getattr(t, "_is_hf_initialized", False)}
     try:
         yield
     finally:

@@ -134,7 +134,7 @@ def _migrate_file(path: Path, *, write: bool) -> Migrated:
 
 
 def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
-    """Rewrite the imports of one file.
+    r"""Rewrite the imports of one file.
 
     Args:
         source: the whole file, in any encoding that Python reads.
@@ -148,7 +148,7 @@ def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
 
     Example:
         >>> from headsmith.compat.migrate import rewrite
-        >>> old = b"from transformers.modeling_utils import PreTrainedModel, SQuADHead  # both\\n"
+        >>> old = b"from transformers.modeling_utils import PreTrainedModel, SQuADHead  # both\n"
         >>> print(rewrite(old)[0].decode(), end="")
         from transformers.modeling_utils import PreTrainedModel  # both
         from headsmith.torch import SQuADHead
@@ -213,7 +213,7 @@ def _without_imports(tree: ast.Module) -> tuple[str, list[str]]:
     bound: list[str] = []
 
     class Plain(ast.NodeTransformer):
-        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:  # noqa: N802
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
             if node.level:
                 return node
             bound.extend(alias.asname or alias.name for alias in node.names)

@@ -140,7 +140,7 @@ class LegacyModel:
 
 
 def _of_a_model_class(model: Any, name: str) -> Callable[..., Any] | None:
-    """The next `name` behind LegacyModel, unless it is the generic one that Transformers 5 added."""
+    """The next `name` behind LegacyModel, unless it is the generic one of Transformers 5."""
     behind = type(model).__mro__
     behind = behind[behind.index(LegacyModel) + 1 :]
     for cls in behind:

@@ -127,9 +127,9 @@ class ModuleNames(importlib.abc.MetaPathFinder):
             return
         self._before[name] = {a: held[a] for a in _ADDED if a in held}
         asked_before = held.get("__getattr__")
-        listed_before = module.__dir__  # of the class, or the module's own
+        listed_before = held.get("__dir__")
 
-        def __getattr__(attribute: str) -> Any:
+        def answer(attribute: str) -> Any:
             place = absent.get(attribute)
             if place is None:
                 if asked_before is not None:
@@ -141,11 +141,12 @@ class ModuleNames(importlib.abc.MetaPathFinder):
             home, _, original = place.partition(":")
             return getattr(importlib.import_module(home), original)
 
-        def __dir__() -> list[str]:
-            return sorted({*listed_before(), *absent})
+        def listing() -> list[str]:
+            listed = listed_before() if listed_before is not None else held
+            return sorted({*listed, *absent})
 
-        held["__getattr__"] = __getattr__
-        held["__dir__"] = __dir__
+        held["__getattr__"] = answer
+        held["__dir__"] = listing
 
 
 def _importing_module(frame: FrameType) -> str:

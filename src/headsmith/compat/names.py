@@ -129,9 +129,7 @@ def _table() -> Iterator[Name]:
         _SHIMS,
         "the new one takes no argument",
     )
-    yield from _rows(
-        "modeling_utils", "GenerationMixin", "gone", "gone", "transformers.generation"
-    )
+    yield from _rows("modeling_utils", "GenerationMixin", "gone", "gone", "transformers.generation")
     yield from _rows("modeling_utils", "get_activation", "gone", "gone", "transformers.activations")
     yield from _rows(
         "modeling_utils", "ModelOutput replace_return_docstrings", "gone", "gone",

@@ -17,9 +17,7 @@ __all__ = ["head_mask"]
 
 
 @contextmanager
-def head_mask(
-    model: nn.Module, mask: Tensor | Sequence[Tensor | None] | None
-) -> Iterator[None]:
+def head_mask(model: nn.Module, mask: Tensor | Sequence[Tensor | None] | None) -> Iterator[None]:
     """Scale attention heads while the context is open.
 
     Stands for the `head_mask` argument of Transformers 4, for every family known. A head's

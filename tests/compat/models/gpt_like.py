@@ -109,7 +109,9 @@ class GPTLikeModel(GPTLikePreTrainedModel):
         self.init_weights()
 
     def parallelize(self, device_map=None):
-        self.device_map = get_device_map(len(self.h), range(1)) if device_map is None else device_map
+        self.device_map = (
+            get_device_map(len(self.h), range(1)) if device_map is None else device_map
+        )
         assert_device_map(self.device_map, len(self.h))
 
     def get_input_embeddings(self):

@@ -286,9 +286,7 @@ class TwoWayModel(TwoWayPreTrainedModel):
         extended = self.get_extended_attention_mask(attention_mask, (batch, length))
         if encoder_hidden_states is not None:
             if encoder_attention_mask is None:
-                encoder_attention_mask = torch.ones(
-                    encoder_hidden_states.shape[:2], device=device
-                )
+                encoder_attention_mask = torch.ones(encoder_hidden_states.shape[:2], device=device)
             encoder_attention_mask = self.invert_attention_mask(encoder_attention_mask)
         head_mask = self.get_head_mask(head_mask, self.config.num_hidden_layers)
         outputs = self.encoder(

@@ -47,15 +47,18 @@ def wrong_copies(tree: ast.AST) -> Iterator[ast.FunctionDef]:
 
 def _shifts(function: ast.FunctionDef, pruned: str) -> bool:
     for node in ast.walk(function):
-        if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp)):
-            over = any(_holds(part.iter, pruned) for part in node.generators)
-            if over and _compares(node):
-                return True
-        elif isinstance(node, ast.For) and _holds(node.iter, pruned) and _compares(node):
+        if isinstance(node, ast.Call) and _name(node.func) in _SEARCHES:
             return True
-        elif isinstance(node, ast.Call) and _name(node.func) in _SEARCHES:
+        if any(_holds(over, pruned) for over in _gone_through(node)) and _compares(node):
             return True
     return False
+
+
+def _gone_through(node: ast.AST) -> list[ast.expr]:
+    """What a loop or a comprehension goes through; nothing for any other node."""
+    if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp)):
+        return [part.iter for part in node.generators]
+    return [node.iter] if isinstance(node, ast.For) else []
 
 
 def _compares(node: ast.AST) -> bool:

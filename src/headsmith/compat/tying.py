@@ -24,8 +24,8 @@ def tie(model: Any, output_embeddings: Callable[[], Any]) -> None:
 
     That is the output embeddings, an encoder to its decoder where the configuration asks for
     it, and what modules with a `_tie_weights` tie. A key that the class lists as tied, and that
-    none of these reached, is tied to the input embeddings if it has their shape and no checkpoint gave it
-    other values.
+    none of these reached, is tied to the input embeddings if it has their shape and no
+    checkpoint gave it other values.
 
     Args:
         model: a legacy model.

@@ -210,12 +210,9 @@ def _with_arguments(tie: Callable[[Any], Any]) -> Any:
     def tie_weights(
         self: Any, missing_keys: set[str] | None = None, recompute_mapping: bool = True
     ) -> None:
-        from headsmith.compat.tying import settle_missing, shared_parameters
+        from headsmith.compat.model import tie_with
 
-        if missing_keys is not None:
-            settle_missing(self, dict(self.all_tied_weights_keys), missing_keys)
-        tie(self)
-        vars(self)["all_tied_weights_keys"] = shared_parameters(self)
+        tie_with(self, lambda: tie(self), missing_keys)
 
     return tie_weights
 

@@ -100,12 +100,7 @@ class LegacyModel:
         self: Any, missing_keys: set[str] | None = None, recompute_mapping: bool = True
     ) -> None:
         """Tie as Transformers 4 did, then what nested models of Transformers 5 declare."""
-        pairs = dict(vars(self).get("all_tied_weights_keys", {}))
-        missing = missing_keys if missing_keys is not None else set()
-        settle_missing(self, pairs, missing)
-        tie(self, self.get_output_embeddings)
-        vars(self)["all_tied_weights_keys"] = {**pairs, **shared_parameters(self)}
-        super().tie_weights(missing_keys=missing_keys, recompute_mapping=False)  # type: ignore[misc]
+        tie_with(self, lambda: tie(self, self.get_output_embeddings), missing_keys)
 
     @classmethod
     def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:
@@ -137,6 +132,24 @@ class LegacyModel:
             declared_for_saving(self, kwargs.pop("state_dict", None)) as state,
         ):
             return super().save_pretrained(save_directory, *args, state_dict=state, **kwargs)  # type: ignore[misc]
+
+
+def tie_with(model: Any, tie_as_before: Callable[[], None], missing_keys: set[str] | None) -> None:
+    """Tie as Transformers 4 did, then what was tied before or what nested models declare.
+
+    Args:
+        model: a legacy model.
+        tie_as_before: ties it as it was tied in Transformers 4.
+        missing_keys: what a checkpoint that is being read did not have; None outside of that.
+    """
+    from transformers.modeling_utils import PreTrainedModel
+
+    pairs = dict(vars(model).get("all_tied_weights_keys", {}))
+    if missing_keys is not None:
+        settle_missing(model, pairs, missing_keys)
+    tie_as_before()
+    vars(model)["all_tied_weights_keys"] = {**pairs, **shared_parameters(model)}
+    PreTrainedModel.tie_weights(model, missing_keys=missing_keys, recompute_mapping=False)
 
 
 def _of_a_model_class(model: Any, name: str) -> Callable[..., Any] | None:

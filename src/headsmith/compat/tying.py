@@ -141,18 +141,17 @@ def shared_parameters(model: nn.Module) -> dict[str, str]:
 
 
 def settle_missing(model: Any, pairs: Mapping[str, str], missing: set[str]) -> None:
-    """Let a weight that a checkpoint has under one of its names only be that of all of them.
+    """Before tying: a weight that was read under its second name only is read.
 
     Args:
         model: a model whose weights have been read, not yet tied again.
         pairs: name → the name of the weight it is tied to.
-        missing: the names that the checkpoint did not have; what is settled is taken out.
+        missing: the names that the checkpoint did not have; those settled are taken out.
     """
     for target, source in pairs.items():
         if source in missing and target not in missing:
             _put(model, source, model.get_parameter(target))
             missing.discard(source)
-    missing.difference_update([t for t, source in pairs.items() if source not in missing])
 
 
 def _put(model: nn.Module, name: str, parameter: nn.Parameter) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from headsmith.compat import restore
+from headsmith.compat import is_restored, restore, undo
 
 HERE = Path(__file__).parent
 _numbers = itertools.count()
@@ -28,8 +28,18 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_transformers_is() -> Iterator[None]:
+    """Begin with nothing restored, even where the whole suite runs with it on."""
+    was = is_restored()
+    undo()
+    yield
+    if was:
+        restore()
+
+
 @pytest.fixture(scope="module")
-def restored() -> Iterator[None]:
+def restored(_as_transformers_is: None) -> Iterator[None]:
     """Everything restored for the tests of one file."""
     with restore():
         yield

@@ -12,7 +12,13 @@ from typing import Any
 
 from headsmith.compat.config_defaults import fill_defaults, without_defaults
 from headsmith.compat.loading import building, kept_while_initialising, on_cpu, place_missing
-from headsmith.compat.tying import declared_for_saving, settle_missing, shared_parameters, tie
+from headsmith.compat.tying import (
+    declared_for_saving,
+    settle_missing,
+    shared_parameters,
+    tie,
+    tie_encoder_to_decoder,
+)
 
 __all__ = ["LegacyModel", "is_native"]
 
@@ -101,6 +107,12 @@ class LegacyModel:
     ) -> None:
         """Tie as Transformers 4 did, then what nested models of Transformers 5 declare."""
         tie_with(self, lambda: tie(self, self.get_output_embeddings), missing_keys)
+
+    @staticmethod
+    def _tie_encoder_decoder_weights(
+        encoder: Any, decoder: Any, base_model_prefix: str = "", *_: Any
+    ) -> None:
+        tie_encoder_to_decoder(encoder, decoder)
 
     @classmethod
     def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:

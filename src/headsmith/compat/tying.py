@@ -16,7 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["declared_for_saving", "settle_missing", "shared_parameters", "tie"]
+__all__ = [
+    "declared_for_saving",
+    "settle_missing",
+    "shared_parameters",
+    "tie",
+    "tie_encoder_to_decoder",
+]
 
 
 def tie(model: Any, output_embeddings: Callable[[], Any]) -> None:

@@ -147,17 +147,23 @@ def shared_parameters(model: nn.Module) -> dict[str, str]:
 
 
 def settle_missing(model: Any, pairs: Mapping[str, str], missing: set[str]) -> None:
-    """Before tying: a weight that was read under its second name only is read.
+    """Before tying: a weight that was read under one of its names is read under all of them.
+
+    Which way `_tie_weights` of a module ties is not known: both names must hold what was read.
 
     Args:
         model: a model whose weights have been read, not yet tied again.
         pairs: name → the name of the weight it is tied to.
-        missing: the names that the checkpoint did not have; those settled are taken out.
+        missing: the names that the checkpoint did not have; sources that are settled are taken
+            out.
     """
     for target, source in pairs.items():
         if source in missing and target not in missing:
             _put(model, source, model.get_parameter(target))
             missing.discard(source)
+    for target, source in pairs.items():
+        if target in missing and source not in missing:
+            _put(model, target, model.get_parameter(source))
 
 
 def _put(model: nn.Module, name: str, parameter: nn.Parameter) -> None:

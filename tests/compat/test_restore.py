@@ -157,6 +157,10 @@ def test_native_classes_are_the_same_while_restored() -> None:
     with restored():
         for cls in classes:
             for name, value in before[cls].items():
+                # Python asks a class for its parents' __init_subclass__; the base classes have
+                # one more there, and native classes are not asked.
+                if name == "__init_subclass__" and cls in modeling_utils.PreTrainedModel.__mro__:
+                    continue
                 assert _told(cls, name) == value, (cls, name)
             assert cls.__mro__ == bases[cls]
         for cls, held in own.items():

@@ -74,6 +74,10 @@ def fill_defaults(config: Any) -> None:
     rope = getattr(config, "rope_parameters", None)
     if not hasattr(config, "rope_theta") and isinstance(rope, dict) and "rope_theta" in rope:
         config.rope_theta = rope["rope_theta"]
+    # Configurations of the T5 family say True whatever they were given, and note what it was
+    # under another name; that of mT5 forgets it.
+    if getattr(config, "scale_decoder_outputs", None) is False or config.model_type == "mt5":
+        config.tie_word_embeddings = False
     config.pruned_heads = heads_by_layer(getattr(config, "pruned_heads", None) or {})
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationConfig, GenerationMixin
 
@@ -56,6 +58,23 @@ class LegacyGenerationMixin(GenerationMixin):  # type: ignore[misc]
         if generation_config is None and own and _refuses_settings():
             generation_config = GenerationConfig(**own)
         return super()._prepare_generation_config(generation_config, *args, **kwargs)
+
+    def _beam_search(
+        self: Any, input_ids: Any, *args: Any, generation_config: Any, **kwargs: Any
+    ) -> Any:
+        # 5.x takes a padding token 0 for none, and fills up with the token that ends a text.
+        result = super()._beam_search(
+            input_ids, *args, generation_config=generation_config, **kwargs
+        )
+        pad = generation_config._pad_token_tensor
+        end = generation_config._eos_token_tensor
+        if pad is not None and end is not None:
+            made = (result if isinstance(result, Tensor) else result.sequences)[
+                :, input_ids.shape[1] :
+            ]
+            ends = torch.isin(made, end).int()
+            made.masked_fill_(ends.cumsum(dim=1) - ends > 0, int(pad))
+        return result
 
     def _update_model_kwargs_for_generation(
         self,

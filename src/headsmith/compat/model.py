@@ -61,7 +61,8 @@ class LegacyModel:
         if vars(self).get(_REGISTERING):
             return  # asked by post_init of Transformers 5, below
         pruned = getattr(self.config, "pruned_heads", None)
-        if pruned:
+        # A stack inside an encoder-decoder shares its configuration and leaves pruning to it.
+        if pruned and hasattr(self.base_model, "_prune_heads"):
             self.prune_heads(pruned)
         if not building():
             self.initialize_weights()

@@ -65,7 +65,7 @@ class BaseClasses:
             self._added.append((home, name))
 
 
-def _telling(mixin: type, legacy: LegacyClasses) -> Any:
+def _telling(mixin: Any, legacy: LegacyClasses) -> Any:
     def tell(cls: type, **kwargs: Any) -> None:
         super(mixin, cls).__init_subclass__(**kwargs)
         legacy.consider(cls)

@@ -293,11 +293,11 @@ def _buffers(file: _File) -> _Found:
             continue
         for keyword in node.keywords:
             if keyword.arg == "persistent" and _is(keyword.value, False):
-                name = node.args[0].value if node.args and _is_text(node.args[0]) else "a buffer"
+                name = (_text(node.args[0]) if node.args else "") or "a buffer"
                 yield (
                     node.lineno,
                     "buffer",
-                    f"{name!r} is in no checkpoint: from_pretrained leaves garbage in it",
+                    f"{name} is in no checkpoint: from_pretrained leaves garbage in it",
                     f"set it in _init_weights; or {_RESTORE}",
                 )
 
@@ -411,8 +411,9 @@ def _is(node: ast.expr, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _text(node: ast.expr) -> str:
+    held = node.value if isinstance(node, ast.Constant) else None
+    return held if isinstance(held, str) else ""
 
 
 def _is_none_list(node: ast.expr) -> bool:

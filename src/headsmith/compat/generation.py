@@ -11,12 +11,17 @@ import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
-from transformers.generation import GenerationConfig, GenerationMixin
+
+if TYPE_CHECKING:  # its signatures change from version to version
+    GenerationConfig: Any
+    GenerationMixin = object
+else:
+    from transformers.generation import GenerationConfig, GenerationMixin
 
 __all__ = ["LegacyGenerationMixin"]
 
@@ -26,13 +31,13 @@ _NEW_ARGUMENTS = ("next_sequence_length", "is_first_iteration", "cache_position"
 _RETURNED = ("output_attentions", "output_hidden_states")
 
 
-class LegacyGenerationMixin(GenerationMixin):  # type: ignore[misc]
+class LegacyGenerationMixin(GenerationMixin):
     """Generation that leaves the cache to the model, as Transformers 4 did."""
 
     def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Generate, calling the model's own methods as Transformers 4 called them."""
         with _called_as_before(self):
-            return super().generate(*args, **kwargs)
+            return super().generate(*args, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -54,16 +59,18 @@ class LegacyGenerationMixin(GenerationMixin):  # type: ignore[misc]
         self: Any, generation_config: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         # Settings in the configuration of the model count, as they did.
-        own = getattr(self.config, "_get_generation_parameters", dict)()
+        own: dict[str, Any] = getattr(self.config, "_get_generation_parameters", dict)()
         if generation_config is None and own and _refuses_settings():
             generation_config = GenerationConfig(**own)
-        return super()._prepare_generation_config(generation_config, *args, **kwargs)
+        return super()._prepare_generation_config(  # type: ignore[misc]
+            generation_config, *args, **kwargs
+        )
 
     def _beam_search(
         self: Any, input_ids: Any, *args: Any, generation_config: Any, **kwargs: Any
     ) -> Any:
         # 5.x takes a padding token 0 for none, and fills up with the token that ends a text.
-        result = super()._beam_search(
+        result = super()._beam_search(  # type: ignore[misc]
             input_ids, *args, generation_config=generation_config, **kwargs
         )
         pad = generation_config._pad_token_tensor
@@ -84,7 +91,7 @@ class LegacyGenerationMixin(GenerationMixin):  # type: ignore[misc]
         standardize_cache_format: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        updated: dict[str, Any] = super()._update_model_kwargs_for_generation(
+        updated: dict[str, Any] = super()._update_model_kwargs_for_generation(  # type: ignore[misc]
             outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, **kwargs
         )
         return updated

@@ -9,7 +9,6 @@ call.
 from __future__ import annotations
 
 import inspect
-from functools import cache
 from typing import Any
 
 from headsmith.compat.model import is_native
@@ -60,6 +59,5 @@ def check(model: Any, head_mask: Any) -> None:
     )
 
 
-@cache
 def _takes_head_mask(cls: Any) -> bool:
     return "head_mask" in inspect.signature(cls.forward).parameters

@@ -131,7 +131,8 @@ class LegacyClasses:
         for cls, original in self._wrapped.items():
             cls.tie_weights = original  # type: ignore[attr-defined]
         # From the leaves up, or a base that still has the mixin would stand behind one without.
-        for cls in sorted(self._adapted, key=lambda c: -len(c.__mro__)):
+        adapted: list[type] = list(self._adapted)
+        for cls in sorted(adapted, key=lambda c: -len(c.__mro__)):
             cls.__bases__ = self._adapted[cls]
         self._adapted = weakref.WeakKeyDictionary()
         self._wrapped = weakref.WeakKeyDictionary()
@@ -176,7 +177,7 @@ class LegacyClasses:
                 self._set_bases(home[-1], (LegacyModel, *home[-1].__bases__))
             self._accept_arguments(cls)
         if _prepares_inputs(cls) and not issubclass(cls, LegacyGenerationMixin):
-            from transformers.generation import GenerationMixin
+            from transformers.generation.utils import GenerationMixin
 
             others = tuple(b for b in cls.__bases__ if b is not GenerationMixin)
             self._set_bases(cls, (*others, LegacyGenerationMixin))

@@ -54,7 +54,7 @@ def place_missing(model: Any, missing: Iterable[str], device_of: Any) -> None:
     """
     names = [*missing, *(name for name, _ in model.named_non_persistent_buffers())]
     for name in names:
-        tensor: Tensor = model.get_parameter_or_buffer(name)
+        tensor: Any = model.get_parameter_or_buffer(name)
         if not isinstance(tensor, Tensor):
             continue
         owner, _, attribute = name.rpartition(".")

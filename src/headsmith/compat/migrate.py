@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,9 +240,9 @@ def _diff(path: str, old: bytes, new: bytes) -> str:
     import tokenize
 
     encoding, _ = tokenize.detect_encoding(io.BytesIO(old).readline)
-    texts: Sequence[list[str]] = [
+    before, after = (
         data.decode(encoding, errors="replace").splitlines(keepends=True) for data in (old, new)
-    ]
+    )
     name = Path(path).as_posix().lstrip("/")
-    lines = difflib.unified_diff(*texts, fromfile=f"a/{name}", tofile=f"b/{name}")
+    lines = difflib.unified_diff(before, after, fromfile=f"a/{name}", tofile=f"b/{name}")
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

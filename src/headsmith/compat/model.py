@@ -51,7 +51,7 @@ class LegacyModel:
 
         if isinstance(config, PretrainedConfig):
             fill_defaults(config)
-        super().__init__(config, *inputs, **kwargs)
+        super().__init__(config, *inputs, **kwargs)  # type: ignore[call-arg]
 
     def init_weights(self: Any) -> None:
         """Prune what the configuration says is pruned, initialise, tie, and register.

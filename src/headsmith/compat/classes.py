@@ -32,6 +32,8 @@ class BaseClasses:
         from headsmith.compat.head_mask_guard import HeadMaskGuard
         from headsmith.compat.methods import MODULE_METHODS, PRETRAINED_METHODS
 
+        if self._legacy is not None:
+            return
         base = modeling_utils.PreTrainedModel
         mixin = modeling_utils.ModuleUtilsMixin
         gone = [m for m in (*MODULE_METHODS, *PRETRAINED_METHODS) if not hasattr(base, m)]

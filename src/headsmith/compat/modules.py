@@ -52,7 +52,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
     def install(self) -> None:
         """Answer from now on, in modules imported before and later."""
         sys.meta_path.insert(0, self)
-        for name in [*self._names, *self._after]:
+        for name in {*self._names, *self._after}:
             module = sys.modules.get(name)
             if module is not None:
                 self._imported(name, module)

@@ -222,6 +222,17 @@ def test_head_mask_for_a_native_model_is_refused() -> None:
     model(ids, head_mask=torch.ones(2))  # Transformers' own affair again
 
 
+def test_native_models_compile_and_export_as_before() -> None:
+    model = BertModel(BertConfig(**TINY)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad(), restored():
+        expected = model(ids).last_hidden_state
+        compiled = torch.compile(model, backend="eager")
+        torch.testing.assert_close(compiled(ids).last_hidden_state, expected)
+        exported = torch.export.export(model, (ids,))
+        torch.testing.assert_close(exported.module()(ids).last_hidden_state, expected)
+
+
 def test_missing_transformers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from headsmith.errors import MissingExtraError
 

@@ -9,6 +9,7 @@ call.
 from __future__ import annotations
 
 import inspect
+from types import MethodType
 from typing import Any
 
 from headsmith.compat.model import is_native
@@ -24,19 +25,16 @@ class HeadMaskGuard:
     """
 
     def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def __get__(self, model: Any, cls: type) -> Any:
-        if model is None:
-            return self._call
-        call = self._call
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+        def guarded(model: Any, *args: Any, **kwargs: Any) -> Any:
             if "head_mask" in kwargs:
                 check(model, kwargs["head_mask"])
             return call(model, *args, **kwargs)
 
-        return guarded
+        self._call = call
+        self._guarded = guarded
+
+    def __get__(self, model: Any, cls: type) -> Any:
+        return self._call if model is None else MethodType(self._guarded, model)
 
 
 def check(model: Any, head_mask: Any) -> None:

@@ -219,7 +219,8 @@ def _with_arguments(tie: Callable[[Any], Any]) -> Any:
 
 
 def _below(root: type) -> Iterator[type]:
-    for cls in root.__subclasses__():
+    classes: list[type] = root.__subclasses__()
+    for cls in classes:
         yield cls
         yield from _below(cls)
 

@@ -39,7 +39,7 @@ class Model(PreTrainedModel):
     def get_output_embeddings(self):
         return self.out
 
-    def forward(self, input_ids):
+    def forward(self, input_ids, return_dict=None):
         return CausalLMOutput(logits=self.out(self.words(input_ids)))
 """
 
@@ -231,3 +231,97 @@ def test_generate_where_inputs_are_prepared(write_module: Write) -> None:
     assert isinstance(again, GenerationMixin)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.generate(torch.tensor([[1, 2]]), max_length=5, do_sample=False), made)
+
+
+BOTH_WAYS = """
+class Head(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.decoder.bias = self.bias
+
+    def _tie_weights(self):
+        {tie}
+
+class Biased(PreTrainedModel):
+    config_class = BertConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.head = Head(config)
+        self.init_weights()
+
+    def get_input_embeddings(self):
+        return self.words
+
+    def get_output_embeddings(self):
+        return self.head.decoder
+"""
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("tie", ["self.bias = self.decoder.bias", "self.decoder.bias = self.bias"])
+@pytest.mark.parametrize("kept", ["head.bias", "head.decoder.bias"])
+def test_a_bias_with_two_names_is_read_from_either(
+    tie: str, kept: str, write_module: Write
+) -> None:
+    module = write_module(HEAD + BOTH_WAYS.format(tie=tie))
+    model = module.Biased(BertConfig(**CONFIG))
+    state = {"words.weight": torch.ones(9, 4), kept: torch.arange(9.0)}
+    again = module.Biased.from_pretrained(None, config=model.config, state_dict=state)
+    assert again.head.bias is again.head.decoder.bias
+    assert again.head.bias.tolist() == list(range(9))
+    assert again.head.decoder.weight is again.words.weight
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_encoder_is_tied_to_its_decoder(write_module: Write) -> None:
+    module = write_module(
+        HEAD
+        + """
+class Pair(PreTrainedModel):
+    config_class = BertConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList([nn.Linear(2, 2), nn.LayerNorm(2)])})
+        self.decoder = nn.ModuleDict(
+            {"layer": nn.ModuleList([nn.Linear(2, 2), nn.Conv1d(1, 1, 1), nn.LayerNorm(2)])}
+        )
+        self.init_weights()
+"""
+    )
+    config = BertConfig(**CONFIG, is_encoder_decoder=True)
+    config.tie_encoder_decoder = True
+    model = module.Pair(config)
+    ours, theirs = model.encoder["layer"], model.decoder["layer"]
+    assert ours[0].weight is theirs[0].weight
+    assert ours[0].bias is theirs[0].bias
+    assert ours[1].weight is theirs[2].weight  # the decoder's second layer has no counterpart
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_embeddings_can_be_resized(write_module: Write) -> None:
+    module = write_module(HEAD + BOTH_WAYS.format(tie="pass"))
+    model = module.Biased(BertConfig(**CONFIG))
+    model.resize_token_embeddings(12, mean_resizing=False)
+    assert model.head.decoder.weight is model.words.weight
+    assert model.words.weight.shape == (12, 4)
+    assert model.head.decoder.bias.shape == (12,)
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_a_t5_configuration_was_told_counts(write_module: Write) -> None:
+    from transformers import MT5Config, T5Config
+
+    from headsmith.compat.config_defaults import fill_defaults
+
+    for config, tied in (
+        (T5Config(), True),
+        (T5Config(tie_word_embeddings=False), False),
+        (MT5Config(), False),
+    ):
+        fill_defaults(config)
+        assert config.tie_word_embeddings is tied

@@ -304,7 +304,11 @@ class Pair(PreTrainedModel):
 
 @pytest.mark.usefixtures("restored")
 def test_the_embeddings_can_be_resized(write_module: Write) -> None:
-    module = write_module(HEAD + BOTH_WAYS.format(tie="pass"))
+    module = write_module(
+        HEAD
+        + BOTH_WAYS.format(tie="pass")
+        + "\n    def set_input_embeddings(self, value):\n        self.words = value\n"
+    )
     model = module.Biased(BertConfig(**CONFIG))
     model.resize_token_embeddings(12, mean_resizing=False)
     assert model.head.decoder.weight is model.words.weight

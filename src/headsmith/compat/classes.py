@@ -45,6 +45,7 @@ class BaseClasses:
         legacy = LegacyClasses(
             frozenset(gone) - {"prune_heads"},
             changed_in_5=hasattr(base, "get_expanded_tied_weights_keys"),
+            all_generate=hasattr(base, "generate"),
         )
         for module in self._takers:
             legacy.took(module)

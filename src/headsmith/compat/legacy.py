@@ -105,11 +105,15 @@ class LegacyClasses:
     Args:
         methods: names of the methods that were put back; using one tells a module's age.
         changed_in_5: whether construction, tying and loading are those of Transformers 5.
+        all_generate: whether every model has `generate`, as before 4.50.
     """
 
-    def __init__(self, methods: frozenset[str], *, changed_in_5: bool) -> None:
+    def __init__(
+        self, methods: frozenset[str], *, changed_in_5: bool, all_generate: bool = False
+    ) -> None:
         self._methods = methods
         self._changed = changed_in_5
+        self._all_generate = all_generate
         self._takers: set[str] = set()
         self._evident: set[str] = set()
         self._adapted: weakref.WeakKeyDictionary[type, tuple[type, ...]] = (
@@ -176,7 +180,9 @@ class LegacyClasses:
                 home = [c for c in cls.__mro__ if _is_custom_model(c) and _same_home(c, cls)]
                 self._set_bases(home[-1], (LegacyModel, *home[-1].__bases__))
             self._accept_arguments(cls)
-        if _prepares_inputs(cls) and not issubclass(cls, LegacyGenerationMixin):
+        if self._all_generate or issubclass(cls, LegacyGenerationMixin):
+            return
+        if _prepares_inputs(cls):
             from transformers.generation.utils import GenerationMixin
 
             others = tuple(b for b in cls.__bases__ if b is not GenerationMixin)

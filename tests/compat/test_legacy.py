@@ -310,7 +310,14 @@ def test_the_embeddings_can_be_resized(write_module: Write) -> None:
         + "\n    def set_input_embeddings(self, value):\n        self.words = value\n"
     )
     model = module.Biased(BertConfig(**CONFIG))
+    head = model.head.decoder
+    with torch.no_grad():
+        head.bias.copy_(torch.arange(9.0))
     model.resize_token_embeddings(12, mean_resizing=False)
+    assert model.head.decoder is head
+    assert head.bias is model.head.bias
+    assert head.bias.tolist() == [*range(9), 0, 0, 0]
+    assert head.out_features == 12
     assert model.head.decoder.weight is model.words.weight
     assert model.words.weight.shape == (12, 4)
     assert model.head.decoder.bias.shape == (12,)

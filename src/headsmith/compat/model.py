@@ -109,6 +109,17 @@ class LegacyModel:
         """Tie as Transformers 4 did, then what nested models of Transformers 5 declare."""
         tie_with(self, lambda: tie(self, self.get_output_embeddings), missing_keys)
 
+    def _resize_token_embeddings(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Tied output embeddings get their new weight, and a longer bias, by being tied again;
+        # 5.x would put another module in their place.
+        if not getattr(self.config, "tie_word_embeddings", True):
+            return super()._resize_token_embeddings(*args, **kwargs)  # type: ignore[misc]
+        vars(self)["get_output_embeddings"] = _nothing
+        try:
+            return super()._resize_token_embeddings(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            del vars(self)["get_output_embeddings"]
+
     @staticmethod
     def _tie_encoder_decoder_weights(
         encoder: Any, decoder: Any, base_model_prefix: str = "", *_: Any
@@ -145,6 +156,10 @@ class LegacyModel:
             declared_for_saving(self, kwargs.pop("state_dict", None)) as state,
         ):
             return super().save_pretrained(save_directory, *args, state_dict=state, **kwargs)  # type: ignore[misc]
+
+
+def _nothing() -> None:
+    """No output embeddings."""
 
 
 def tie_with(model: Any, tie_as_before: Callable[[], None], missing_keys: set[str] | None) -> None:

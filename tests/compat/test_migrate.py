@@ -338,3 +338,20 @@ def test_several_processes_find_the_same(tmp_path: Path) -> None:
     two = migrate([tmp_path], workers=2, progress=lambda *step: told.append(step))
     assert one == two
     assert told[-1] == ("files", 70, 70)
+
+
+def test_replacing_a_file_keeps_its_mode_and_follows_links(tmp_path: Path) -> None:
+    from headsmith.errors import OutputError
+    from headsmith.files import replace_file
+
+    path, link = tmp_path / "a", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    replace_file(link, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert link.is_symlink()
+    with pytest.raises(OutputError, match="Could not write"):
+        replace_file(tmp_path / "nothing", b"")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "link"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headsmith.errors import OutputError
 
-__all__ = ["check_target", "new_folder"]
+__all__ = ["check_target", "new_folder", "replace_file"]
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:
@@ -68,6 +68,34 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputError(_explain(path, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file that is there new contents, whole or not at all; its permissions stay.
+
+    Args:
+        path: the file; where it is a link, what it points to is replaced.
+        data: all of the new contents.
+
+    Raises:
+        OutputError: it cannot be written; it is as it was then.
+    """
+    path = path.resolve()
+    try:
+        mode = path.stat().st_mode
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.writing-", dir=path.parent)
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+    aside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        aside.chmod(mode & 0o7777)
+        aside.replace(path)
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _move(aside: Path, path: Path) -> None:

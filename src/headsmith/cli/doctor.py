@@ -1,10 +1,11 @@
-"""`headsmith doctor`: versions, the device, and what each extra lacks."""
+"""`headsmith doctor`: versions and what each extra lacks; or what ails a source tree."""
 
 from __future__ import annotations
 
 import re
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,16 +22,30 @@ Examples:
   headsmith doctor
   headsmith doctor --strict     exit with 4 if an extra is incomplete
   headsmith doctor --format json
+  headsmith doctor src          what Transformers 5 breaks in these source files
+  headsmith doctor src --strict exit with 3 if there is anything
 """
 
 _NEEDS = re.compile(r"^([\w.\-]+)(?:\[[^\]]*\])?\s*>=\s*([\d.]+)")
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--strict", is_flag=True, help="Fail if an extra is incomplete.")
+@click.argument("path", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Fail if an extra is incomplete, or of any finding.")
 @output_options
-def command(strict: bool, output: Output) -> None:
-    """Show versions, and what is missing."""
+def command(path: tuple[Path, ...], strict: bool, output: Output) -> None:
+    """Show versions, and what is missing; or what Transformers 5 breaks in PATH.
+
+    Without PATH, versions, the machine and the extras. With files or folders of Python code,
+    what a rewrite of imports (headsmith migrate) cannot mend, by file and line, and what to do.
+    """
+    if path:
+        from headsmith.cli.examination import show_examination
+        from headsmith.cli.main import BAD_INPUT
+
+        if show_examination(path, output) and strict:
+            click.get_current_context().exit(BAD_INPUT)
+        return
     with output.working("Looking around"):
         device, fault = _device()
         facts: dict[str, Any] = {

@@ -40,7 +40,8 @@ COMMANDS = {
     "latency": "Time models side by side.",
     "report": "Draw the report page of a pruning run again.",
     "demo": "Prune a real sentence-embedding model to half its FLOPs.",
-    "doctor": "Show versions, and what is missing.",
+    "migrate": "Rewrite imports that Transformers 5 broke.",
+    "doctor": "Show versions, and what is missing; or what ails old model code.",
     "completion": "Print the completion script of a shell.",
 }
 """Command → what it does. Its module `headsmith.cli.<command>` exposes it as `command`."""

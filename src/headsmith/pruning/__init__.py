@@ -21,6 +21,7 @@ from headsmith.pruning.families import (  # noqa: E402
     open_attention,
     register_family,
 )
+from headsmith.pruning.head_mask import head_mask  # noqa: E402
 from headsmith.pruning.masks import masked, masks_of  # noqa: E402
 from headsmith.pruning.objective import (  # noqa: E402
     LossObjective,
@@ -37,6 +38,7 @@ from headsmith.pruning.pipeline import (  # noqa: E402
     prune,
     rank,
 )
+from headsmith.pruning.prune_heads import prune_heads  # noqa: E402
 from headsmith.pruning.record import plan_of  # noqa: E402
 from headsmith.pruning.repair import repair  # noqa: E402
 from headsmith.pruning.score import SCORES  # noqa: E402
@@ -58,6 +60,7 @@ __all__ = [
     "check_plan",
     "describe",
     "distil",
+    "head_mask",
     "load",
     "make_plan",
     "masked",
@@ -68,6 +71,7 @@ __all__ = [
     "plan_of",
     "plan_of_heads",
     "prune",
+    "prune_heads",
     "rank",
     "read_texts",
     "register_family",

@@ -1,0 +1,158 @@
+"""`generate` for model classes that prepare inputs for it and keep their cache in tuples.
+
+Transformers 4 gave every model `generate`, and handed back to the model, step by step, whatever
+the model had returned as its cache. `generate` of today makes a Cache object first, drops a mask
+that masks nothing, and hands over arguments that older code does not know.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+if TYPE_CHECKING:  # its signatures change from version to version
+    GenerationConfig: Any
+    GenerationMixin = object
+else:
+    from transformers.generation import GenerationConfig, GenerationMixin
+
+__all__ = ["LegacyGenerationMixin"]
+
+# Told to prepare_inputs_for_generation by Transformers 5, unknown to older code, which forwards
+# what it does not know.
+_NEW_ARGUMENTS = ("next_sequence_length", "is_first_iteration", "cache_position", "logits_to_keep")
+_RETURNED = ("output_attentions", "output_hidden_states")
+
+
+class LegacyGenerationMixin(GenerationMixin):
+    """Generation that leaves the cache to the model, as Transformers 4 did."""
+
+    def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Generate, calling the model's own methods as Transformers 4 called them."""
+        with _called_as_before(self):
+            return super().generate(*args, **kwargs)  # type: ignore[misc]
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def _prepare_cache_for_generation(self, *_: Any, **__: Any) -> None:
+        """No cache to begin with: the model makes its own."""
+
+    def _prepare_position_ids_for_generation(self, *_: Any, **__: Any) -> None:
+        """No positions either: `prepare_inputs_for_generation` makes them of the mask."""
+
+    def _prefill(
+        self: Any, input_ids: Any, generation_config: Any, model_kwargs: Any, *_: Any, **__: Any
+    ) -> Any:
+        inputs = self.prepare_inputs_for_generation(input_ids, **model_kwargs)
+        return self(**inputs, return_dict=True)
+
+    def _prepare_generation_config(
+        self: Any, generation_config: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        # Settings in the configuration of the model count, as they did.
+        own: dict[str, Any] = getattr(self.config, "_get_generation_parameters", dict)()
+        if generation_config is None and own and _refuses_settings():
+            generation_config = GenerationConfig(**own)
+        return super()._prepare_generation_config(  # type: ignore[misc]
+            generation_config, *args, **kwargs
+        )
+
+    def _beam_search(
+        self: Any, input_ids: Any, *args: Any, generation_config: Any, **kwargs: Any
+    ) -> Any:
+        # 5.x takes a padding token 0 for none, and fills up with the token that ends a text.
+        result = super()._beam_search(  # type: ignore[misc]
+            input_ids, *args, generation_config=generation_config, **kwargs
+        )
+        pad = generation_config._pad_token_tensor
+        end = generation_config._eos_token_tensor
+        if pad is not None and end is not None:
+            made = (result if isinstance(result, Tensor) else result.sequences)[
+                :, input_ids.shape[1] :
+            ]
+            ends = torch.isin(made, end).int()
+            made.masked_fill_(ends.cumsum(dim=1) - ends > 0, int(pad))
+        return result
+
+    def _update_model_kwargs_for_generation(
+        self,
+        outputs: Any,
+        model_kwargs: dict[str, Any],
+        is_encoder_decoder: bool = False,
+        standardize_cache_format: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        updated: dict[str, Any] = super()._update_model_kwargs_for_generation(  # type: ignore[misc]
+            outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, **kwargs
+        )
+        return updated
+
+
+def _refuses_settings() -> bool:
+    from transformers import PretrainedConfig
+
+    return not hasattr(PretrainedConfig, "_get_non_default_generation_parameters")
+
+
+@contextmanager
+def _called_as_before(model: Any) -> Iterator[None]:
+    """Put adapters before the methods of this one model that `generate` calls."""
+    held = vars(model)
+    adapters = {"prepare_inputs_for_generation": _preparing(model)}
+    if hasattr(model, "_reorder_cache"):
+        adapters["_reorder_cache"] = _reordering(model)
+    before = {name: held[name] for name in adapters if name in held}
+    held.update(adapters)
+    try:
+        yield
+    finally:
+        for name in adapters:
+            held.pop(name, None)
+        held.update(before)
+
+
+def _preparing(model: Any) -> Any:
+    prepare = model.prepare_inputs_for_generation
+    takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
+
+    @functools.wraps(prepare)
+    def adapter(input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        for name in _NEW_ARGUMENTS:
+            kwargs.pop(name, None)
+        if kwargs.get("position_ids", ...) is None:
+            del kwargs["position_ids"]
+        wants_mask = takes_mask and not model.config.is_encoder_decoder
+        if wants_mask and kwargs.get("attention_mask") is None:
+            # Dropped because it masks nothing; code of that time may expect one.
+            prompt = kwargs.get("inputs_embeds")
+            length = input_ids.shape[1] + (0 if prompt is None else prompt.shape[1])
+            kwargs["attention_mask"] = input_ids.new_ones((input_ids.shape[0], length))
+        inputs: dict[str, Any] = prepare(input_ids, *args, **kwargs)
+        for name in _RETURNED:
+            if kwargs.get(name):
+                inputs.setdefault(name, kwargs[name])
+        return inputs
+
+    return adapter
+
+
+def _reordering(model: Any) -> Any:
+    reorder = model._reorder_cache
+
+    @functools.wraps(reorder)
+    def adapter(past: Any, beam_idx: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(past, Cache):  # a native model inside keeps one
+            past.reorder_cache(beam_idx)
+            return past
+        return reorder(past, beam_idx, *args, **kwargs)
+
+    return adapter

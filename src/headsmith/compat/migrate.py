@@ -1,0 +1,248 @@
+"""Rewrite imports of names that Transformers moved or dropped.
+
+Only `from … import …` statements of absolute modules are rewritten, and nothing else in a file:
+comments, layout, guards and aliases stay, and the file's code without its imports is compared
+before and after. What cannot be mended so is for `headsmith.compat.doctor` to tell.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headsmith.compat.names import lookup
+from headsmith.compat.sources import Progress, find_sources, of_interest, work_through
+from headsmith.errors import DataError, HeadsmithError
+from headsmith.extras import require
+from headsmith.files import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Change", "Migrated", "Migration", "migrate", "rewrite"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One name that is imported from another place now.
+
+    Args:
+        line: where its statement was.
+        old: `"module.name"` it was imported from.
+        new: `"module.name"` it is imported from now.
+    """
+
+    line: int
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What became, or would become, of one file.
+
+    Args:
+        path: the file.
+        changes: the names that move; empty if nothing does.
+        diff: the change as a unified diff; empty if there is none.
+        skipped: why the file was left alone, or empty.
+        written: whether it was written.
+    """
+
+    path: str
+    changes: tuple[Change, ...] = ()
+    diff: str = ""
+    skipped: str = ""
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What became, or would become, of a tree.
+
+    Args:
+        files: how many Python files there are.
+        changed: those that change.
+        skipped: those that could not be read, parsed or written.
+    """
+
+    files: int
+    changed: tuple[Migrated, ...]
+    skipped: tuple[Migrated, ...]
+
+
+def migrate(
+    paths: Iterable[str | Path],
+    *,
+    write: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Migration:
+    """Rewrite the imports of all Python files at and below `paths`.
+
+    Args:
+        paths: files and folders.
+        write: whether files are written; else only told.
+        workers: how many processes may be used.
+        progress: told ("files", done, total).
+
+    Returns:
+        What changes, and what was left alone and why.
+
+    Raises:
+        DataError: a path does not exist.
+        MissingExtraError: LibCST is not installed.
+    """
+    require("libcst", "migrate")
+    files = find_sources([Path(p) for p in paths])
+    work = _write_batch if write else _plan_batch
+    results = work_through(files, work, workers=workers, progress=progress)
+    return Migration(
+        len(files),
+        tuple(r for r in results if r.changes and not r.skipped),
+        tuple(r for r in results if r.skipped),
+    )
+
+
+def _plan_batch(files: list[Path]) -> list[Migrated]:
+    return [_migrate_file(path, write=False) for path in files]
+
+
+def _write_batch(files: list[Path]) -> list[Migrated]:
+    return [_migrate_file(path, write=True) for path in files]
+
+
+def _migrate_file(path: Path, *, write: bool) -> Migrated:
+    try:
+        data = of_interest(path)
+        if data is None:
+            return Migrated(str(path))
+        new, changes = rewrite(data)
+        if not changes:
+            return Migrated(str(path))
+        if write:
+            replace_file(path, new)
+    except (HeadsmithError, UnicodeError) as error:
+        return Migrated(str(path), skipped=str(error))
+    except RecursionError:
+        return Migrated(str(path), skipped="nested too deeply")
+    return Migrated(str(path), tuple(changes), _diff(str(path), data, new), written=write)
+
+
+def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
+    r"""Rewrite the imports of one file.
+
+    Args:
+        source: the whole file, in any encoding that Python reads.
+
+    Returns:
+        The new file, and the names that moved; the same bytes where none did.
+
+    Raises:
+        DataError: the file is not Python that can be parsed, or what came of it is not.
+        MissingExtraError: LibCST is not installed.
+
+    Example:
+        >>> from headsmith.compat.migrate import rewrite
+        >>> old = b"from transformers.modeling_utils import PreTrainedModel, SQuADHead  # both\n"
+        >>> print(rewrite(old)[0].decode(), end="")
+        from transformers.modeling_utils import PreTrainedModel  # both
+        from headsmith.torch import SQuADHead
+    """
+    tree = _parse(source)
+    if not _moving(tree):
+        return source, []
+    require("libcst", "migrate")
+    import libcst
+
+    from headsmith.compat.rewriting import ImportRewriter
+
+    try:
+        module = libcst.parse_module(source)
+        rewriter = ImportRewriter()
+        new = module.visit(rewriter).bytes
+    except libcst.ParserSyntaxError as error:
+        raise DataError(f"line {error.raw_line}: {error.message}") from error
+    if not _same_but_imports(tree, _parse(new)):
+        raise DataError("the rewritten file would differ in more than its imports")
+    changes = [
+        Change(line, f"{statement.module}.{alias.name}", target)
+        for statement in _imports(tree)
+        for line, alias, target in _targets(statement)
+    ]
+    return new, changes
+
+
+def _parse(source: bytes) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        message = getattr(error, "msg", None) or str(error)
+        raise DataError(f"line {line}: {message}" if line else message) from error
+
+
+def _imports(tree: ast.Module) -> list[ast.ImportFrom]:
+    return [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level]
+
+
+def _targets(statement: ast.ImportFrom) -> list[tuple[int, ast.alias, str]]:
+    found = []
+    for alias in statement.names:
+        row = lookup(statement.module or "", alias.name)
+        if row is not None and row.target:
+            found.append((statement.lineno, alias, row.target.replace(":", ".")))
+    return found
+
+
+def _moving(tree: ast.Module) -> bool:
+    return any(_targets(statement) for statement in _imports(tree))
+
+
+def _same_but_imports(before: ast.Module, after: ast.Module) -> bool:
+    """Whether two files bind the same imported names and are otherwise the same code."""
+    return _without_imports(before) == _without_imports(after)
+
+
+def _without_imports(tree: ast.Module) -> tuple[str, list[str]]:
+    """The code with each run of imports made one statement, and the names that are bound."""
+    bound: list[str] = []
+
+    class Plain(ast.NodeTransformer):
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+            if node.level:
+                return node
+            bound.extend(alias.asname or alias.name for alias in node.names)
+            return ast.Pass()
+
+        def generic_visit(self, node: ast.AST) -> ast.AST:
+            super().generic_visit(node)
+            for name in ("body", "orelse", "finalbody"):
+                held = getattr(node, name, None)
+                if isinstance(held, list):
+                    runs = [
+                        s
+                        for i, s in enumerate(held)
+                        if not (isinstance(s, ast.Pass) and i and isinstance(held[i - 1], ast.Pass))
+                    ]
+                    setattr(node, name, runs)
+            return node
+
+    plain = Plain().visit(ast.parse(ast.unparse(tree)))
+    return ast.dump(plain), sorted(bound)
+
+
+def _diff(path: str, old: bytes, new: bytes) -> str:
+    import io
+    import tokenize
+
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(old).readline)
+    before, after = (
+        data.decode(encoding, errors="replace").splitlines(keepends=True) for data in (old, new)
+    )
+    name = Path(path).as_posix().lstrip("/")
+    lines = difflib.unified_diff(before, after, fromfile=f"a/{name}", tofile=f"b/{name}")
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

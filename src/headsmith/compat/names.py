@@ -1,0 +1,375 @@
+"""One table: names that Transformers dropped or moved, what became of them, what to use instead.
+
+`restore`, `migrate`, `doctor` and the page `docs/migrating.md` all read this table, so that they
+cannot disagree. It holds strings only and imports nothing.
+
+Measured on Transformers 4.34.0, 4.57.6 and 5.23.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from headsmith.compat.reexports import REEXPORTS
+
+__all__ = ["METHODS", "NAMES", "Method", "Name", "Status", "lookup", "names_of", "reexports"]
+
+Status = Literal["ok", "moved", "gone", "needs TF"]
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name in one old place.
+
+    Args:
+        module: the module it was in, such as `"transformers.pytorch_utils"`.
+        name: what it is called there.
+        status_457: what Transformers 4.57 makes of it: `"ok"`, `"moved"`, `"gone"`, or
+            `"needs TF"` (there, but not without TensorFlow and Keras 2).
+        status_5: the same for Transformers 5.
+        target: `"module:name"` of what does the same and can be written into source code
+            instead; empty where there is nothing.
+        stand_in: `"module:name"` of what `restore` puts there where that is not the target.
+        note: what is to be known, or what to do where there is no target.
+    """
+
+    module: str
+    name: str
+    status_457: Status
+    status_5: Status
+    target: str = ""
+    stand_in: str = ""
+    note: str = ""
+
+    @property
+    def restored_from(self) -> str:
+        """`"module:name"` of the object that `restore` puts in the old place; may be empty."""
+        return self.stand_in or self.target
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method or behaviour of model classes that Transformers 5 dropped.
+
+    Args:
+        name: the method, or a few words for a behaviour.
+        status_457: what Transformers 4.57 makes of it.
+        status_5: what Transformers 5 makes of it.
+        instead: what to use or to write.
+    """
+
+    name: str
+    status_457: str
+    status_5: str
+    instead: str
+
+
+_TORCH = "headsmith.torch"
+_KERAS = "headsmith.keras"
+_SHIMS = "headsmith.compat.shims"
+_ONNX = "headsmith.compat.onnx_config"
+
+
+def _rows(
+    module: str,
+    names: str,
+    status_457: Status,
+    status_5: Status,
+    home: str = "",
+    stand_in: str = "",
+    note: str = "",
+) -> Iterator[Name]:
+    """One row for each of `names`, which keeps its name in its new home."""
+    for name in names.split():
+        yield Name(
+            f"transformers.{module}".rstrip("."),
+            name,
+            status_457,
+            status_5,
+            f"{home}:{name}" if home else "",
+            f"{stand_in}:{name}" if stand_in else "",
+            note,
+        )
+
+
+_PRUNING = "find_pruneable_heads_and_indices prune_conv1d_layer prune_layer"
+_SQUAD = "PoolerAnswerClass PoolerEndLogits PoolerStartLogits SQuADHead SquadHeadOutput"
+_TF_LOSSES = (
+    "TFCausalLanguageModelingLoss TFMaskedLanguageModelingLoss TFMultipleChoiceLoss "
+    "TFQuestionAnsweringLoss TFSequenceClassificationLoss TFTokenClassificationLoss"
+)
+_TF_CHECKS = "is_flax_available is_tf_available"
+_TF_FILES = "FLAX_WEIGHTS_NAME TF2_WEIGHTS_NAME TF_WEIGHTS_NAME"
+_NO_TF = "Transformers 5 has no TensorFlow and no Flax models: the answer is False"
+_ONNX_NOTE = (
+    "restored as a class to inherit from, so that copied configurations import; "
+    "export with headsmith export or optimum"
+)
+
+
+def _table() -> Iterator[Name]:
+    yield from _rows(
+        "modeling_utils",
+        "Conv1D apply_chunking_to_forward prune_linear_layer",
+        "gone",
+        "gone",
+        "transformers.pytorch_utils",
+    )
+    yield from _rows("modeling_utils", _PRUNING, "gone", "gone", _TORCH)
+    yield from _rows("modeling_utils", f"SequenceSummary {_SQUAD}", "gone", "gone", _TORCH)
+    yield from _rows(
+        "modeling_utils",
+        "no_init_weights",
+        "ok",
+        "moved",
+        "transformers.initialization",
+        _SHIMS,
+        "the new one takes no argument",
+    )
+    yield from _rows("modeling_utils", "GenerationMixin", "gone", "gone", "transformers.generation")
+    yield from _rows("modeling_utils", "get_activation", "gone", "gone", "transformers.activations")
+    yield from _rows(
+        "modeling_utils", "ModelOutput replace_return_docstrings", "gone", "gone",
+        "transformers.utils",
+    )  # fmt: skip
+    yield from _rows(
+        "modeling_utils", "PretrainedConfig", "ok", "gone", "transformers.configuration_utils"
+    )
+    yield from _rows("modeling_utils", "CONFIG_NAME", "ok", "gone", "transformers.utils")
+    yield from _rows(
+        "modeling_utils", "get_parameter_device get_parameter_dtype", "ok", "gone", "", _SHIMS,
+        "read model.device and model.dtype",
+    )  # fmt: skip
+    yield from _rows("modeling_utils", _TF_FILES, "ok", "gone", "", _SHIMS)
+
+    yield from _rows("pytorch_utils", _PRUNING, "ok", "gone", _TORCH)
+    yield from _rows(
+        "pytorch_utils", "is_torch_less_than_1_11", "gone", "gone", "", _SHIMS, "always False now"
+    )
+    yield from _rows("", "prune_layer", "ok", "gone", _TORCH)
+    yield from _rows("", "TFSequenceSummary shape_list", "needs TF", "gone", _KERAS)
+
+    yield from _rows("utils.model_parallel_utils", "assert_device_map get_device_map", "ok",
+                     "gone", "headsmith.compat.device_map")  # fmt: skip
+
+    yield from _rows(
+        "modeling_tf_utils",
+        f"TFConv1D TFSequenceSummary {_TF_LOSSES} get_initializer keras_serializable shape_list",
+        "needs TF",
+        "gone",
+        _KERAS,
+        note="Keras 3, any backend",
+    )
+    yield from _rows("tf_utils", "shape_list", "needs TF", "gone", _KERAS)
+    yield Name(
+        "transformers.activations_tf",
+        "get_tf_activation",
+        "needs TF",
+        "gone",
+        "headsmith.keras.activations:get_activation",
+        note="Keras 3, any backend",
+    )
+
+    yield from _rows(
+        "tokenization_utils",
+        "Trie _insert_one_token_to_ordered_list _is_control _is_end_of_word _is_punctuation "
+        "_is_start_of_word _is_whitespace",
+        "ok",
+        "moved",
+        "transformers.tokenization_python",
+    )
+    yield from _rows(
+        "tokenization_utils",
+        "BatchEncoding EncodedInput PaddingStrategy PreTokenizedInput PreTrainedTokenizerBase "
+        "TensorType TextInput TruncationStrategy",
+        "ok",
+        "moved",
+        "transformers.tokenization_utils_base",
+    )
+    yield from _rows(
+        "utils.backbone_utils",
+        "get_aligned_output_features_output_indices verify_out_features_out_indices",
+        "ok",
+        "gone",
+        "headsmith.compat.backbones",
+    )
+    yield from _rows(
+        "deepspeed",
+        "HfDeepSpeedConfig deepspeed_config is_deepspeed_zero3_enabled",
+        "gone",
+        "gone",
+        "transformers.integrations.deepspeed",
+    )
+    for module in ("utils", "file_utils", "utils.import_utils"):
+        yield from _rows(module, _TF_CHECKS, "ok", "gone", "", _SHIMS, _NO_TF)
+        yield from _rows(module, "is_torch_fx_available", "ok", "gone", "", _SHIMS, "always True")
+    for module in ("utils", "file_utils"):
+        yield from _rows(module, _TF_FILES, "ok", "gone", "", _SHIMS)
+        yield from _rows(module, "is_offline_mode", "ok", "gone", "huggingface_hub")
+        yield from _rows(module, "cached_property", "gone", "gone", "functools")
+        yield from _rows(
+            module, "TRANSFORMERS_CACHE", "ok", "gone", "", _SHIMS,
+            "the hub's own folder: huggingface_hub.constants.HF_HUB_CACHE",
+        )  # fmt: skip
+    yield from _rows("utils", "is_safetensors_available", "ok", "gone", "", _SHIMS, "always True")
+    yield from _rows("utils", "is_remote_url", "ok", "gone", "", _SHIMS)
+
+    yield from _rows("onnx", "OnnxConfig OnnxConfigWithPast OnnxSeq2SeqConfigWithPast PatchingSpec",
+                     "ok", "gone", "", _ONNX, _ONNX_NOTE)  # fmt: skip
+    yield from _rows("onnx.config", "OnnxConfig", "ok", "gone", "", _ONNX, _ONNX_NOTE)
+    yield from _rows(
+        "onnx.utils", "compute_effective_axis_dimension", "ok", "gone", "", _ONNX, _ONNX_NOTE
+    )
+
+    for module in ("generation", "generation.utils"):
+        for old, new in (
+            ("GreedySearchDecoderOnlyOutput", "GenerateDecoderOnlyOutput"),
+            ("SampleDecoderOnlyOutput", "GenerateDecoderOnlyOutput"),
+            ("GreedySearchEncoderDecoderOutput", "GenerateEncoderDecoderOutput"),
+            ("SampleEncoderDecoderOutput", "GenerateEncoderDecoderOutput"),
+            ("BeamSearchDecoderOnlyOutput", "GenerateBeamDecoderOnlyOutput"),
+            ("BeamSearchEncoderDecoderOutput", "GenerateBeamEncoderDecoderOutput"),
+        ):
+            yield Name(
+                f"transformers.{module}", old, "ok", "gone", f"transformers.generation.utils:{new}"
+            )
+    for module in ("generation", "generation.logits_process", ""):
+        yield Name(
+            f"transformers.{module}".rstrip("."),
+            "LogitsWarper",
+            "gone",
+            "gone",
+            "transformers.generation.logits_process:LogitsProcessor",
+        )
+
+    for module in ("", "optimization"):
+        yield from _rows(
+            module, "AdamW", "gone", "gone",
+            note="torch.optim.AdamW; its defaults differ (lr, eps, weight_decay)",
+        )  # fmt: skip
+    yield from _rows("modeling_tf_utils", "TFPreTrainedModel TFSharedEmbeddings", "needs TF",
+                     "gone", note="no TensorFlow models in Transformers 5")  # fmt: skip
+    yield from _rows("utils.fx", "symbolic_trace", "ok", "gone", note="torch.export")
+    yield from _rows("data.metrics", "glue_compute_metrics", "ok", "gone", note="evaluate")
+    yield from _rows("data.processors", "SquadV1Processor SquadV2Processor", "ok", "gone",
+                     note="headsmith.qa makes features of questions and contexts")  # fmt: skip
+
+
+NAMES: tuple[Name, ...] = tuple(_table())
+"""All names but the re-exports of model modules, for which see `reexports`."""
+
+METHODS: tuple[Method, ...] = (
+    Method("prune_heads", "ok", "gone", "headsmith.pruning.prune_heads(model, {layer: [heads]})"),
+    Method("get_head_mask", "ok", "gone", "restored; or [None] * layers where no mask is given"),
+    Method("_convert_head_mask_to_5d", "ok", "gone", "restored"),
+    Method("get_extended_attention_mask", "ok", "gone", "restored"),
+    Method("invert_attention_mask", "ok", "gone", "restored"),
+    Method("create_extended_attention_mask_for_decoder", "ok", "gone", "restored"),
+    Method("_tie_or_clone_weights", "ok", "gone", "restored; new code declares _tied_weights_keys"),
+    Method("estimate_tokens", "ok", "gone", "restored"),
+    Method("floating_point_ops", "ok", "gone", "restored"),
+    Method(
+        "init_weights() without post_init()",
+        "ok",
+        "AttributeError",
+        "call self.post_init() last in __init__",
+    ),
+    Method(
+        "_tied_weights_keys as a list",
+        "ok",
+        "AttributeError",
+        'a dict: {"lm_head.weight": "model.embed_tokens.weight"}',
+    ),
+    Method(
+        "output embeddings tied by get_output_embeddings",
+        "ok",
+        "silently not tied",
+        "declare them in _tied_weights_keys",
+    ),
+    Method(
+        "generate on a class that prepares inputs for it",
+        "gone",
+        "gone",
+        "inherit from GenerationMixin too, and take Cache objects",
+    ),
+    Method(
+        "config.is_decoder, add_cross_attention, pruned_heads, tie_word_embeddings, …",
+        "ok",
+        "gone",
+        "give each its default in your configuration class",
+    ),
+    Method(
+        "buffers that no checkpoint holds, such as position_ids",
+        "ok",
+        "read as garbage after from_pretrained",
+        "set them in _init_weights",
+    ),
+    Method(
+        "head_mask given to a native model",
+        "ok",
+        "silently ignored",
+        "headsmith.pruning.head_mask(model, mask)",
+    ),
+)
+"""Methods and behaviours of model classes."""
+
+
+@cache
+def reexports() -> dict[str, dict[str, str]]:
+    """Model modules that once had names of ours in them.
+
+    Returns:
+        Module → name → `"module:name"` of what stands for it.
+
+    Example:
+        >>> from headsmith.compat.names import reexports
+        >>> reexports()["transformers.models.xlnet.modeling_xlnet"]["SequenceSummary"]
+        'headsmith.torch:SequenceSummary'
+    """
+    homes = {
+        row.name: row.restored_from
+        for row in NAMES
+        if row.module in ("transformers.modeling_utils", "transformers.utils.model_parallel_utils")
+    }
+    found: dict[str, dict[str, str]] = {}
+    for name, models in REEXPORTS.items():
+        for model in models.split():
+            package, _, stem = model.partition("=")
+            module = f"transformers.models.{package}.modeling_{stem or package}"
+            found.setdefault(module, {})[name] = homes[name]
+    return found
+
+
+@cache
+def _by_place() -> dict[tuple[str, str], Name]:
+    return {(row.module, row.name): row for row in NAMES}
+
+
+def lookup(module: str, name: str) -> Name | None:
+    """What is known of `name` in `module`, re-exports of model modules included.
+
+    Args:
+        module: an absolute module name.
+        name: a name once found in it.
+
+    Example:
+        >>> from headsmith.compat.names import lookup
+        >>> lookup("transformers.pytorch_utils", "prune_layer").target
+        'headsmith.torch:prune_layer'
+        >>> lookup("transformers.pytorch_utils", "Conv1D") is None
+        True
+    """
+    row = _by_place().get((module, name))
+    if row is not None:
+        return row
+    target = reexports().get(module, {}).get(name)
+    return None if target is None else Name(module, name, "ok", "gone", target)
+
+
+def names_of(module: str) -> dict[str, str]:
+    """Names to be restored in `module`: name → `"module:name"` of the object."""
+    found = {r.name: r.restored_from for r in NAMES if r.module == module and r.restored_from}
+    return {**found, **reexports().get(module, {})}

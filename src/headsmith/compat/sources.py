@@ -1,0 +1,115 @@
+"""Source files of a tree: found, sieved by a look at their bytes, worked on side by side."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from headsmith.errors import DataError
+
+__all__ = ["Progress", "find_sources", "of_interest", "work_through"]
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, files done, files in all)."""
+
+_Result = TypeVar("_Result")
+
+_NEVER = {"__pycache__", "node_modules", "site-packages", "venv"}
+_MENTIONS = re.compile(rb"\btransformers\b|find_pruneable_heads_and_indices|PreTrainedModel")
+_LARGEST = 8 * 2**20  # bytes; what is larger was not written by hand
+_MANY = 64  # files from which other processes pay for their start
+_BATCH = 16
+
+
+def find_sources(paths: Iterable[Path]) -> list[Path]:
+    """The Python files at and below `paths`, sorted, each once.
+
+    Folders whose name begins with a dot, environments and caches are passed over, links to
+    folders are not followed; a file that is named itself is always taken.
+
+    Args:
+        paths: files and folders.
+
+    Raises:
+        DataError: a path does not exist.
+    """
+    found: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            found.update(_below(path))
+        elif path.exists():
+            found.add(path)
+        else:
+            raise DataError(f"There is no file or folder {str(path)!r}.")
+    return sorted(found)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _NEVER
+            and not os.path.exists(os.path.join(place, name, "pyvenv.cfg"))
+        ]
+        yield from (Path(place, name) for name in files if name.endswith(".py"))
+
+
+def of_interest(path: Path) -> bytes | None:
+    """The contents of a file that has to do with Transformers, None if it has not.
+
+    Raises:
+        DataError: the file cannot be read, or is too large to be source code.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"larger than {_LARGEST // 2**20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from error
+    return data if _MENTIONS.search(data) else None
+
+
+def work_through(
+    files: Sequence[Path],
+    work: Callable[[list[Path]], list[_Result]],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[_Result]:
+    """Work on files in batches, in this process or several.
+
+    Args:
+        files: the files.
+        work: a function of a module, given a batch of files; gives a list.
+        workers: how many processes may be used; few files are done in this one.
+        progress: told ("files", done, total) after each batch.
+
+    Returns:
+        All results in the order of the files.
+    """
+    batches = [list(files[i : i + _BATCH]) for i in range(0, len(files), _BATCH)]
+    results: list[_Result] = []
+    done = 0
+    if workers > 1 and len(files) >= _MANY:
+        # Started afresh: copies of a process that runs threads may hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            answers = pool.map(work, batches)
+            for batch, answer in zip(batches, answers, strict=True):
+                results += answer
+                done += len(batch)
+                if progress:
+                    progress("files", done, len(files))
+        return results
+    for batch in batches:
+        results += work(batch)
+        done += len(batch)
+        if progress:
+            progress("files", done, len(files))
+    return results

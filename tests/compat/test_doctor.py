@@ -1,0 +1,208 @@
+"""What doctor finds in old code, where, and what it leaves alone."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from headsmith.compat.doctor import KINDS, examine, examine_source
+from headsmith.errors import DataError
+
+
+def _found(source: str) -> list[tuple[int, str]]:
+    return [(f.line, f.kind) for f in examine_source(textwrap.dedent(source))]
+
+
+RIGHT_COPIES = [
+    """
+    def find_pruneable_heads_and_indices(heads, n_heads, head_size, already_pruned_heads):
+        heads = set(heads) - already_pruned_heads
+        for head in heads:
+            head = head - sum(1 if h < head else 0 for h in already_pruned_heads)
+    """,
+    """
+    def find_pruneable_heads_and_indices(heads, n, size, gone):
+        for head in set(heads) - gone:
+            shift = 0
+            for other in gone:
+                if other < head:
+                    shift += 1
+    """,
+    """
+    def find_pruneable_heads_and_indices(heads, n, size, gone):
+        return bisect.bisect_left(sorted(gone), 1)
+    """,
+    """
+    def _find_pruneable_heads_and_indices(heads, n, size, gone):
+        return other.find_pruneable_heads_and_indices(heads, n, size, gone)
+    """,
+]
+
+WRONG_COPIES = [
+    """
+    def find_pruneable_heads_and_indices(heads, n_heads, head_size, already_pruned_heads):
+        mask = torch.ones(n_heads, head_size)
+        heads = set(heads) - already_pruned_heads
+        for head in heads:
+            mask[head] = 0
+        return heads, mask.view(-1).eq(1).nonzero()
+    """,
+    """
+    def find_pruneable_heads_and_indices(heads, n_heads, head_size, already_pruned_heads):
+        heads = [h for h in heads if h not in already_pruned_heads]
+        keep = [i for i in range(n_heads) if i not in heads]
+    """,
+    """
+    def find_pruneable_heads_and_indices(heads, n_heads, head_size):
+        pass
+    """,
+]
+
+
+@pytest.mark.parametrize("source", RIGHT_COPIES)
+def test_right_copies_are_left_alone(source: str) -> None:
+    assert _found(source) == []
+
+
+@pytest.mark.parametrize("source", WRONG_COPIES)
+def test_wrong_copies_are_found(source: str) -> None:
+    assert _found(source) == [(2, "copy")]
+
+
+OLD = """
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2LMHeadModel, GPT2PreTrainedModel
+
+class Base(PreTrainedModel):
+    pass
+
+class Head(Base):
+    _tied_weights_keys = ["lm_head.weight"]
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.register_buffer("bias", x, persistent=False)
+        self.register_buffer("kept", x)
+        self.init_weights()
+
+    def get_output_embeddings(self):
+        return self.lm_head
+
+    def prepare_inputs_for_generation(self, input_ids):
+        return {}
+
+    def forward(self, x, head_mask=None):
+        mask = self.get_head_mask(head_mask, 2)
+        return native(x, head_mask=mask, other=None)
+
+class Block(GPT2Block):
+    pass
+
+class Fine(GPT2LMHeadModel):
+    def prepare_inputs_for_generation(self, input_ids):
+        return {}
+"""
+
+
+def test_everything_in_an_old_file() -> None:
+    assert _found(OLD) == [
+        (9, "tied-list"),
+        (13, "buffer"),
+        (15, "init"),
+        (17, "untied"),
+        (20, "generate"),
+        (24, "method"),
+        (25, "head-mask"),
+        (27, "native-block"),
+    ]
+    assert {kind for _, kind in _found(OLD)} <= set(KINDS)
+
+
+NEW = """
+from transformers import GenerationMixin, PreTrainedModel
+
+class Head(PreTrainedModel, GenerationMixin):
+    _tied_weights_keys = {"lm_head.weight": "words.weight"}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.lm_head
+
+    def prepare_inputs_for_generation(self, input_ids):
+        return {}
+
+    def forward(self, x):
+        return self.layer(x, head_mask=None)
+
+class NoModel:
+    def __init__(self):
+        self.init_weights()
+
+def get_head_mask(x):
+    return x
+
+NoModel().get_head_mask(1)
+"""
+
+
+def test_nothing_in_a_new_file() -> None:
+    assert _found(NEW) == []
+
+
+def test_a_mask_handed_down_to_own_attention_is_fine() -> None:
+    source = """
+    from transformers import PreTrainedModel
+    class Layer:
+        def forward(self, x, head_mask=None):
+            return x * head_mask
+    def run(layer, x, head_mask):
+        return layer(x, head_mask=head_mask)
+    def other(model, x, mask):
+        return model(x, head_mask=mask)
+    """
+    assert _found(source) == [(9, "head-mask")]
+
+
+def test_names_with_and_without_a_cure() -> None:
+    source = """
+    import transformers
+    from transformers import modeling_utils as mu
+    from transformers.modeling_utils import SQuADHead
+    from transformers.optimization import AdamW
+    from .modeling_utils import SQuADHead as vendored
+    transformers.prune_layer
+    mu.PreTrainedModel, mu.SequenceSummary
+    import transformers.utils.model_parallel_utils
+    """
+    found = examine_source(textwrap.dedent(source))
+    assert [(f.line, f.kind) for f in found] == [
+        (4, "name"), (5, "name"), (7, "name"), (8, "name"), (9, "name")
+    ]  # fmt: skip
+    assert "headsmith migrate --write: headsmith.torch.SQuADHead" in found[0].remedy
+    assert "torch.optim.AdamW" in found[1].remedy
+    assert "headsmith.torch" in found[2].remedy
+
+
+def test_a_tree_with_a_file_that_does_not_parse(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("from transformers import (", encoding="utf-8")
+    (tmp_path / "b.py").write_text("from transformers.optimization import AdamW", encoding="utf-8")
+    (tmp_path / "c.py").write_text("x = 1", encoding="utf-8")
+    found = examine([tmp_path])
+    assert found.files == 3
+    assert [Path(f.path).name for f in found.findings] == ["b.py"]
+    ((path, reason),) = found.skipped
+    assert path.endswith("a.py")
+    assert "line 1" in reason
+    with pytest.raises(DataError, match="no file or folder"):
+        examine([tmp_path / "nothing"])
+
+
+def test_the_test_models_are_told_apart() -> None:
+    models = Path(__file__).parent / "models"
+    kinds = {f.kind for f in examine([models]).findings}
+    assert {"name", "init", "tied-list", "untied", "generate", "buffer", "method"} <= kinds

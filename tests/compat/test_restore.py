@@ -1,0 +1,241 @@
+"""Names and methods put back, and everything left as it was."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import BertConfig, BertModel, modeling_utils
+
+from headsmith.compat import is_restored, restore, restored, undo
+from headsmith.compat.names import METHODS, NAMES
+
+TINY = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 8}  # fmt: skip
+
+
+def _run(code: str) -> str:
+    """Run code in a fresh process; what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_name_is_answered_and_gone_again() -> None:
+    # One fresh process, Transformers imported before: what is there first stays.
+    told = _run(
+        """
+import importlib, json
+import transformers
+from headsmith.compat import restore, undo
+from headsmith.compat.names import NAMES, reexports
+places = [(r.module, r.name, r.restored_from) for r in NAMES if r.restored_from]
+some = ["bert", "xlnet", "t5", "gpt2", "electra", "audio_spectrogram_transformer"]
+for model in some:
+    module = f"transformers.models.{model}.modeling_{model}"
+    places += [(module, name, place) for name, place in reexports()[module].items()]
+def state():
+    found = []
+    for module, name, place in places:
+        if place.startswith("headsmith.keras"):
+            continue
+        try:
+            held = getattr(importlib.import_module(module), name, None)
+        except ImportError:
+            held = None
+        home, _, original = place.partition(":")
+        found.append((module, name, held is not None and held is
+                      getattr(importlib.import_module(home), original)))
+    return found
+before = state()
+restore(); during = state(); undo()
+after = state()
+print(json.dumps([before, during, after]))
+"""
+    )
+    before, during, after = json.loads(told)
+    assert [f"{m}.{n}" for m, n, there in during if not there] == []
+    assert before == after
+    assert not any(there for _, _, there in before)
+
+
+def test_the_table_tells_the_truth_of_this_transformers() -> None:
+    for row in NAMES:
+        if row.status_5 != "ok" and row.module == "transformers.pytorch_utils":
+            assert not hasattr(importlib.import_module(row.module), row.name)
+    base = modeling_utils.PreTrainedModel
+    for method in METHODS:
+        if method.name.isidentifier() and method.status_5 == "gone":
+            assert not hasattr(base, method.name), method.name
+
+
+def test_without_keras_there_are_no_tensorflow_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headsmith.compat.modules.find_spec", lambda name: None)
+    with restored(), pytest.raises(ModuleNotFoundError, match="modeling_tf_utils"):
+        importlib.import_module("transformers.modeling_tf_utils")
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    told = _run(
+        """
+import sys
+import headsmith.compat.auto
+print([name in sys.modules for name in ("torch", "transformers")])
+import transformers.modeling_tf_utils, transformers.tf_utils
+print("keras" in sys.modules, "TFConv1D" in dir(transformers.modeling_tf_utils))
+from transformers.modeling_utils import prune_layer
+from transformers import prune_layer as top
+print(prune_layer is top)
+print([m for m in sys.modules if m.startswith("transformers.models.") and "modeling" in m])
+"""
+    )
+    assert told.splitlines() == ["[False, False]", "False True", "True", "[]"]
+
+
+def _classes() -> list[type]:
+    return [
+        *modeling_utils.PreTrainedModel.__mro__[:-1],
+        BertModel,
+        transformers.BertForMaskedLM,
+        transformers.GPT2LMHeadModel,
+        transformers.T5ForConditionalGeneration,
+        transformers.GenerationMixin,
+        BertConfig,
+    ]
+
+
+def _modules() -> list[str]:
+    return [n for n in sys.modules if n == "transformers" or n.startswith("transformers.")]
+
+
+def test_undo_leaves_modules_and_classes_as_they_were() -> None:
+    BertModel(BertConfig(**TINY))  # Transformers keeps notes on a class of its own accord
+    _classes()
+    modules = {name: dict(vars(sys.modules[name])) for name in _modules()}
+    classes = {cls: dict(vars(cls)) for cls in _classes()}
+    path = list(sys.meta_path)
+    with restore():
+        from transformers.modeling_utils import SQuADHead, find_pruneable_heads_and_indices
+        from transformers.utils.model_parallel_utils import get_device_map
+
+        assert SQuADHead
+        assert find_pruneable_heads_and_indices
+        assert get_device_map
+        assert sys.meta_path != path
+    for name, held in modules.items():
+        assert dict(vars(sys.modules[name])) == held, name
+    for cls, own in classes.items():
+        assert dict(vars(cls)) == own, cls
+    assert sys.meta_path == path
+    assert "transformers.utils.model_parallel_utils" not in sys.modules
+
+
+def test_native_classes_are_the_same_while_restored() -> None:
+    """Not one attribute of a native class that was there is another one."""
+    classes = _classes()
+    before = {
+        cls: {name: _told(cls, name) for name in dir(cls) if name != "__dict__"} for cls in classes
+    }
+    own = {cls: dict(vars(cls)) for cls in classes if cls.__module__ != modeling_utils.__name__}
+    bases = {cls: cls.__mro__ for cls in classes}
+    with restored():
+        for cls in classes:
+            for name, value in before[cls].items():
+                # Python asks a class for its parents' __init_subclass__; the base classes have
+                # one more there, and native classes are not asked.
+                if name == "__init_subclass__" and cls in modeling_utils.PreTrainedModel.__mro__:
+                    continue
+                assert _told(cls, name) == value, (cls, name)
+            assert cls.__mro__ == bases[cls]
+        for cls, held in own.items():
+            assert dict(vars(cls)) == held
+
+
+def _told(cls: type, name: str) -> Any:
+    value = getattr(cls, name, None)
+    return getattr(value, "__func__", value) if callable(value) else repr(value)
+
+
+def test_native_models_give_the_same() -> None:
+    def run() -> tuple[torch.Tensor, list[str], dict[str, Any]]:
+        torch.manual_seed(0)
+        model = transformers.BertForMaskedLM(BertConfig(**TINY)).eval()
+        with torch.no_grad():
+            logits = model(torch.tensor([[1, 2, 3]])).logits
+        return logits, list(vars(model)), model.config.to_dict()
+
+    logits, held, config = run()
+    with restored():
+        again, held_again, config_again = run()
+    assert torch.equal(logits, again)
+    assert held == held_again
+    assert config == config_again
+
+
+def test_twice_is_harmless() -> None:
+    first = restore()
+    try:
+        second = restore()
+        second.undo()
+        assert is_restored()
+        with restore():
+            pass
+        assert is_restored()
+    finally:
+        first.undo()
+    assert not is_restored()
+    undo()
+    assert not is_restored()
+
+
+def test_an_unknown_name_is_still_an_error() -> None:
+    with restored():
+        with pytest.raises(ImportError, match="no_such_name"):
+            from transformers.modeling_utils import no_such_name  # noqa: F401
+        with pytest.raises(AttributeError, match="no_such_name"):
+            transformers.no_such_name  # noqa: B018
+
+
+def test_a_module_that_answers_by_itself_goes_on_doing_so() -> None:
+    with restored():
+        from transformers.tokenization_utils import PreTrainedTokenizer, _is_control
+
+        assert PreTrainedTokenizer
+        assert _is_control("\x00")
+
+
+def test_head_mask_for_a_native_model_is_refused() -> None:
+    model = BertModel(BertConfig(**TINY)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with restored():
+        with pytest.raises(TypeError, match=r"headsmith\.pruning\.head_mask"):
+            model(ids, head_mask=torch.ones(2))
+        model(ids, head_mask=None)
+        model(ids, head_mask=model.get_head_mask(None, 1))
+        assert BertModel.__call__ is torch.nn.Module.__call__
+    model(ids, head_mask=torch.ones(2))  # Transformers' own affair again
+
+
+def test_native_models_compile_and_export_as_before() -> None:
+    model = BertModel(BertConfig(**TINY)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad(), restored():
+        expected = model(ids).last_hidden_state
+        compiled = torch.compile(model, backend="eager")
+        torch.testing.assert_close(compiled(ids).last_hidden_state, expected)
+        exported = torch.export.export(model, (ids,))
+        torch.testing.assert_close(exported.module()(ids).last_hidden_state, expected)
+
+
+def test_missing_transformers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headsmith.errors import MissingExtraError
+
+    monkeypatch.setattr("headsmith.compat.restoration.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"headsmith\[pruning\]"):
+        restore()

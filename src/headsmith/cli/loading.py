@@ -28,6 +28,7 @@ __all__ = [
     "open_without_tokenizer",
     "pick_device",
     "pooling_of",
+    "read_file",
     "sentence_files",
 ]
 
@@ -277,7 +278,7 @@ def sentence_files(name: str) -> dict[str, str]:
     modules = _read_json(name, "modules.json")
     if pooling_of(name) is None or not isinstance(modules, list):
         return {}
-    found = {f: text for f in _SENTENCE_FILES if (text := _read(name, f)) is not None}
+    found = {f: text for f in _SENTENCE_FILES if (text := read_file(name, f)) is not None}
     for module in modules:
         kind = str(module.get("type", "")).rpartition(".")[2]
         folder = str(module.get("path", ""))
@@ -285,21 +286,21 @@ def sentence_files(name: str) -> dict[str, str]:
             return {}
         if folder and _FOLDER.fullmatch(folder) is None:
             return {}
-        config = _read(name, f"{folder}/config.json") if kind == "Pooling" else None
+        config = read_file(name, f"{folder}/config.json") if kind == "Pooling" else None
         if config is not None:
             found[f"{folder}/config.json"] = config
     return found
 
 
 def _read_json(name: str, file: str) -> Any:
-    text = _read(name, file)
+    text = read_file(name, file)
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _read(name: str, file: str) -> str | None:
+def read_file(name: str, file: str) -> str | None:
     """The text of one file of a model; None where it has none."""
     if Path(name).is_dir():
         path = Path(name) / file

@@ -39,6 +39,10 @@ __all__ = ["GradualPruning", "fraction_at"]
 Schedule = Literal["cubic", "linear"]
 
 _NEAR = 1e-9
+_NOTED = (
+    *("flops", "params", "schedule", "begin", "end", "every"),
+    *("batches", "repair", "length", "score", "seed"),
+)
 
 
 def fraction_at(
@@ -138,9 +142,7 @@ class GradualPruning(TrainerCallback, ExportableState):
                 f"Received {begin} and {end}."
             )
         if (every is not None and every < 1) or batches < 1:
-            raise ValueError(
-                f"every and batches are 1 or more. Received {every} and {batches}."
-            )
+            raise ValueError(f"every and batches are 1 or more. Received {every} and {batches}.")
         self.flops, self.params, self.schedule = flops, params, schedule
         self.begin, self.end, self.every = begin, end, every
         self.objective, self.batches, self.repair = objective, batches, repair
@@ -150,8 +152,7 @@ class GradualPruning(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint of Trainer notes of this callback."""
-        names = "flops params schedule begin end every batches repair length score seed".split()
-        arguments = {name: getattr(self, name) for name in names}
+        arguments = {name: getattr(self, name) for name in _NOTED}
         if isinstance(self.objective, str):
             arguments["objective"] = self.objective
         return {
@@ -221,12 +222,12 @@ class GradualPruning(TrainerCallback, ExportableState):
     def _cut(
         self, model: nn.Module, optimizer: Any, loader: DataLoader[Any], fraction: float, step: int
     ) -> None:
-        batches = self._batches(loader, step)
         budget = {"flops" if self.params is None else "params": fraction}
         devices = [p.device.index for p in model.parameters() if p.device.type == "cuda"][:1]
         # Training draws the same numbers as without cuts, and a `forward` that Accelerate has
         # set on the model stays out: in a copy of the model it would run the model itself.
         with torch.random.fork_rng(devices), _own_forward(model):
+            batches = self._batches(loader, step)
             plan, _ = make_plan(
                 model,
                 batches,

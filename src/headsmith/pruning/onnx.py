@@ -253,9 +253,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _compare(
-    caller: _Caller, file: Path, tolerance: float
-) -> tuple[float, list[tuple[int, int]]]:
+def _compare(caller: _Caller, file: Path, tolerance: float) -> tuple[float, list[tuple[int, int]]]:
     """The largest difference over several shapes, and those shapes."""
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()

@@ -35,7 +35,7 @@ __all__ = ["MODELING_FILE", "save_standalone", "sizes_of"]
 
 MODELING_FILE = "modeling_headsmith.py"
 _SIMPLE = (int, float, str, bool, type(None))
-_HEADER = '''"""Pruned models, loaded with `trust_remote_code=True`. Written by headsmith; Apache-2.0.
+_HEADER = '''"""Pruned models for `trust_remote_code=True`. Written by headsmith, Apache-2.0.
 
 The classes are those of Transformers. Once built, their modules take the sizes that the field
 `{key}` of config.json tells; then the weights are read.

@@ -50,7 +50,4 @@ def snippet(record: RunRecord, kind: Kind = "transformers") -> str:
             f"{first}from sentence_transformers import SentenceTransformer\n\n"
             f"model = SentenceTransformer({path})\n"
         )
-    return (
-        f"{first}from transformers import {auto}\n\n"
-        f"model = {auto}.from_pretrained({path})\n"
-    )
+    return f"{first}from transformers import {auto}\n\nmodel = {auto}.from_pretrained({path})\n"

@@ -317,7 +317,7 @@ def test_several_processes_are_refused() -> None:
         ({}, BudgetError, "one budget"),
         ({"flops": 0.5, "params": 0.5}, BudgetError, "one budget"),
         ({"flops": 0.0}, BudgetError, "above 0 and at most 1"),
-        ({"params": 2.0}, BudgetError, "params is the fraction"),
+        ({"params": 2.0}, BudgetError, "params is the fraction to keep"),
         ({"flops": 0.5, "schedule": "steep"}, ValueError, "'cubic' or 'linear'"),
         ({"flops": 0.5, "begin": 0.8}, ValueError, "Received 0.8 and 0.7"),
         ({"flops": 0.5, "every": 0}, ValueError, "1 or more"),

@@ -31,7 +31,6 @@ from headsmith.pruning.families import describe
 from headsmith.pruning.objective import LossObjective, Objective, objective_for
 from headsmith.pruning.pipeline import carry_out, check_model, make_plan
 from headsmith.pruning.reoptimize import follow_plan
-from headsmith.pruning.search import check_fraction
 from headsmith.spec.cost import total_flops, total_parameters
 
 __all__ = ["GradualPruning", "fraction_at"]
@@ -133,7 +132,12 @@ class GradualPruning(TrainerCallback, ExportableState):
     ) -> None:
         if (flops is None) == (params is None):
             raise BudgetError("Give one budget: flops or params, the fraction to keep.")
-        check_fraction("flops" if params is None else "params", flops or params or 0)
+        name, final = ("flops", flops) if params is None else ("params", params)
+        if not (isinstance(final, int | float) and 0 < final <= 1):
+            raise BudgetError(
+                f"{name} is the fraction to keep at the end, above 0 and at most 1 "
+                f"(0.6 keeps 60%). Received {final}."
+            )
         if schedule not in ("cubic", "linear"):
             raise ValueError(f"schedule is 'cubic' or 'linear'. Received {schedule!r}.")
         if not 0 <= begin < end <= 1:

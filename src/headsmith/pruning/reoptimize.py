@@ -80,16 +80,20 @@ def follow_plan(model: nn.Module, plan: PrunePlan, optimizer: Any) -> Iterator[N
             new = after.get(before[id(old)]) if id(old) in before else old
             if new is not old:
                 state = optimizer.state.pop(old, None)
-                places = found.get(before[id(old)])
-                if new is not None and state and places is not None:
-                    optimizer.state[new] = _sliced(state, old, places)
+                if new is not None and state:
+                    places = found.get(before[id(old)])
+                    # Repair may put a copy of the same shape where nothing was cut.
+                    same = places is None and new.shape == old.shape
+                    optimizer.state[new] = state if same else _sliced(state, old, places)
             if new is not None:
                 kept.append(new)
         group["params"] = kept
 
 
-def _sliced(state: Mapping[str, Any], old: Tensor, places: Tensor) -> dict[str, Any]:
-    new = {}
+def _sliced(state: Mapping[str, Any], old: Tensor, places: Tensor | None) -> dict[str, Any]:
+    new: dict[str, Any] = {}
+    if places is None:
+        return new
     for name, value in state.items():
         if isinstance(value, Tensor) and value.shape == old.shape:
             new[name] = value.flatten()[places.flatten().to(value.device)].view(places.shape)

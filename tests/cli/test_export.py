@@ -227,3 +227,30 @@ def test_push_to_hub_passes_through_transformers(
     ids = torch.tensor([[1, 2, 3]])
     with torch.no_grad():
         assert torch.equal(again(ids)[0], model(ids)[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_modules_with_weights_go_along(
+    headsmith: Run, tiny_encoder: Path, texts_file: Path, tmp_path: Path
+) -> None:
+    """Pooling by the first token, then a Dense layer of its own."""
+    library = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.models import Dense, Pooling, Transformer
+
+    source = tmp_path / "source"
+    modules = [Transformer(str(tiny_encoder)), Pooling(32, "cls"), Dense(32, 5)]
+    library.SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(source))
+    out = _prune(headsmith, source, texts_file, tmp_path / "pruned")
+    opened = library.SentenceTransformer(str(out), device="cpu")
+    assert torch.equal(opened[2].linear.weight, modules[2].linear.weight)
+    tokens = AutoTokenizer.from_pretrained(out)("a dog", return_tensors="pt")
+    with torch.no_grad():
+        state = AutoModel.from_pretrained(out)(**tokens).last_hidden_state[:, 0]
+        expected = torch.tanh(modules[2].linear(state))
+    assert np.allclose(opened.encode(["a dog"]), expected.numpy(), atol=1e-5)
+    (source / "2_Dense/model.safetensors").unlink()
+    options = ("--flops", 0.5, "--no-time", "--no-repair", "--length", 16)
+    answer = headsmith("prune", source, "--data", texts_file, "-o", tmp_path / "alone", *options)
+    assert answer.code == 0
+    assert "The module Dense of this Sentence-Transformers model cannot be copied" in answer.err
+    assert not (tmp_path / "alone/modules.json").exists()

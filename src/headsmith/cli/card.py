@@ -18,7 +18,7 @@ _LONGEST = 10_000  # characters of front matter that are read; real ones are far
 
 
 def model_card(
-    record: RunRecord, source: str, files: Mapping[str, str], *, standalone: bool = False
+    record: RunRecord, source: str, files: Mapping[str, str | bytes], *, standalone: bool = False
 ) -> str:
     """The card of a pruned model.
 

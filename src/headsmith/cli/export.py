@@ -116,7 +116,7 @@ def _tokenizer(model: str) -> Any:
 def _onnx(
     model: nn.Module,
     tokenizer: Any,
-    files: dict[str, str],
+    files: dict[str, str | bytes],
     out: Path,
     overwrite: bool,
     tolerance: float,
@@ -147,13 +147,18 @@ def _onnx(
 
 
 def _standalone(
-    model: nn.Module, tokenizer: Any, files: dict[str, str], out: Path, overwrite: bool, name: str
+    model: nn.Module,
+    tokenizer: Any,
+    files: dict[str, str | bytes],
+    out: Path,
+    overwrite: bool,
+    name: str,
 ) -> tuple[dict[str, Any], list[RenderableType]]:
     from headsmith.cli.card import model_card
     from headsmith.pruning.standalone import MODELING_FILE, save_standalone
     from headsmith.report.card import FILE_NAME as CARD
 
-    texts = dict(files)
+    texts: dict[str, str | bytes] = dict(files)
     record = _record(name, out)
     if record is not None:
         texts[FILE_NAME] = record.to_json()

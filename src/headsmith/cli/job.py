@@ -247,7 +247,7 @@ def write(
     pruned: Pruned,
     record: RunRecord,
     tokenizer: Any,
-    files: Mapping[str, str],
+    files: Mapping[str, str | bytes],
     *,
     overwrite: bool,
     beside: bool = False,
@@ -259,7 +259,7 @@ def write(
         pruned: what pruning gave.
         record: told of it.
         tokenizer: saved beside the model.
-        files: further text files to put beside the model, path → contents.
+        files: further files to put beside the model, path → contents.
         overwrite: replace a folder that is there.
         beside: keep the checkpoint in a folder `model` of its own below `out`, and the record
             and the report beside that.

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from headsmith.errors import CheckpointError, DataError, HeadsmithError
 from headsmith.extras import require
 from headsmith.files import new_folder
+from headsmith.pruning.checkpoint import write_texts
 from headsmith.pruning.latency import longest_input
 from headsmith.pruning.replay import inference
 from headsmith.pruning.resized import FromNothing
@@ -70,7 +71,7 @@ def export_onnx(
     folder: str | os.PathLike[str],
     *,
     tokenizer: Any = None,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
 ) -> OnnxExport:
@@ -86,7 +87,7 @@ def export_onnx(
             images; it is not changed.
         folder: where to write; must not exist or be empty.
         tokenizer: saved beside it when given; what it puts out are the inputs.
-        texts: further UTF-8 files, path below the folder → contents.
+        texts: further files, path below the folder → contents; text is written as UTF-8.
         tolerance: largest difference allowed; see `TOLERANCE`.
         overwrite: replace a folder that is there.
 
@@ -114,9 +115,7 @@ def export_onnx(
             plain.save_pretrained(aside)
         if tokenizer is not None:
             tokenizer.save_pretrained(aside)
-        for name, text in (texts or {}).items():
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).write_text(text, encoding="utf-8")
+        write_texts(aside, texts or {})
         size = sum(f.stat().st_size for f in file.parent.iterdir())
     return OnnxExport(
         Path(folder) / MODEL_FILE, caller.inputs, caller.outputs, shapes, difference, size

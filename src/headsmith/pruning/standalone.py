@@ -50,7 +50,7 @@ def save_standalone(
     folder: str | os.PathLike[str],
     *,
     tokenizer: Any = None,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a pruned model so that it loads without headsmith.
@@ -63,7 +63,7 @@ def save_standalone(
         model: a Transformers model that `apply_plan` has cut, or a dense one.
         folder: where to write; must not exist or be empty.
         tokenizer: saved beside the model when given.
-        texts: further UTF-8 files, path below the folder → contents.
+        texts: further files, path below the folder → contents; text is written as UTF-8.
         overwrite: replace a folder that is there.
 
     Raises:

@@ -119,7 +119,7 @@ def test_other_outputs_are_an_error_that_leaves_nothing(
     def spoiled(caller: Any, file: Path) -> None:
         write(caller, file)
         with torch.no_grad():
-            caller.model.embeddings.word_embeddings.weight.add_(0.5)
+            caller.model.embeddings.word_embeddings.weight.mul_(-3.0)
 
     monkeypatch.setattr(ours, "_write", spoiled)
     with pytest.raises(HeadsmithError, match=r"another 'last_hidden_state' on a batch of 1 × 1: "):

@@ -71,7 +71,7 @@ def test_a_sentence_transformers_folder_stays_one(
 ) -> None:
     """Pruned, and exported to open without headsmith: `SentenceTransformer` reads both."""
     transformers = pytest.importorskip("sentence_transformers")
-    folder = sentence_encoder({"pooling_mode": "mean"})
+    folder = sentence_encoder({"embedding_dimension": 32, "pooling_mode": "mean"})
     (folder / "README.md").write_text(README)
     out = _prune(headsmith, folder, texts_file, tmp_path / "pruned")
     sentences = ["The cat sleeps.", "A dog barks at the quiet lake."]
@@ -126,9 +126,6 @@ def test_onnx(headsmith: Run, pruned: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = load(pruned)(**tokens).last_hidden_state.numpy()
     assert np.allclose(session.run(["last_hidden_state"], fed)[0], expected, atol=1e-4)
-    answer = headsmith("export", pruned, "--onnx", "-o", tmp_path / "o", "--overwrite")
-    assert answer.code == 0, answer.err
-    assert "Checked in ONNX Runtime on 1 × 1, 1 × 7" in answer.out
     answer = headsmith("export", pruned, "--onnx", "-o", tmp_path / "p", "--tolerance", 1e-12)
     assert answer.code == 3
     assert "A larger --tolerance would accept it" in answer.err

@@ -46,9 +46,7 @@ def _run(folder: Path, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 _OUTPUTS = {
     "bert": ["last_hidden_state", "pooler_output"],
-    "bert-classifier": ["logits"],
     "electra": ["start_logits", "end_logits"],
-    "distilbert": ["last_hidden_state"],
     "gpt2": ["logits"],
 }
 
@@ -125,7 +123,6 @@ def test_other_outputs_are_an_error_that_leaves_nothing(
     with pytest.raises(HeadsmithError, match=r"another 'last_hidden_state' on a batch of 1 × 1: "):
         export_onnx(_cut("distilbert"), tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
-    assert export_onnx(_cut("distilbert"), tmp_path / "m", tolerance=1e3).difference > 1e-4
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

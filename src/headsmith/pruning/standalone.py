@@ -121,9 +121,9 @@ def sizes_of(model: nn.Module) -> dict[str, dict[str, Any] | list[str]]:
             hollow[path] = _told(module)
             continue
         other = stock.get(path)
-        if isinstance(module, Conv1D) and other is not None:
+        if other is not None and isinstance(module, Conv1D):
             from_nothing.append(path)  # the stock one cannot take rows of width 0
-        elif type(module) is not type(other):
+        elif other is None or type(module) is not type(other):
             raise CheckpointError(
                 f"{path} is a {type(module).__name__}, which only headsmith has: sizes alone "
                 f"cannot tell how a {type(model).__name__} pruned like this computes. Save it "

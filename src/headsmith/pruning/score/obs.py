@@ -33,13 +33,25 @@ def obs(
     """Rank by the order in which the surgeon removes; importance is the cost of the removal."""
     if not block.count:
         return Ranking((), ())
-    metric = damped(statistics.cotangents.second_moment, 1e-6)
-    root = torch.linalg.cholesky(metric)
+    root = _root(statistics.cotangents.second_moment)
     matrix = weight(base.get_submodule(block.writer)).to(root.device).double()
     inverse = torch.cholesky_inverse(
         torch.linalg.cholesky(damped(statistics.inputs.covariance, _DAMPING))
     )
     return _remove_all(root.T @ matrix, inverse, block.count, block.width)
+
+
+def _root(metric: Tensor) -> Tensor:
+    """Its Cholesky factor, damped as little as will do.
+
+    Gradients of a loss may come from few tokens alone; their matrix, of low rank and summed
+    from float32 products, is then indefinite by rounding.
+    """
+    for damping in (1e-6, 1e-5, 1e-4, 1e-3):
+        root, failed = torch.linalg.cholesky_ex(damped(metric, damping))
+        if not failed:
+            return root
+    return torch.linalg.cholesky(damped(metric, 1e-2))
 
 
 def _remove_all(matrix: Tensor, inverse: Tensor, count: int, width: int) -> Ranking:

@@ -66,7 +66,7 @@ def card(
         >>> from headsmith.spec.run import RunRecord
         >>> record = RunRecord("me/tiny", "bert", "BertModel", "0.1.0", {}, {}, "", "", {}, {},
         ...                    [], {"flops": 100}, {"flops": 50})
-        >>> print(card(record, facts={"license": "mit"})[:144])
+        >>> print(card(record, facts={"license": "mit"}).partition("\\n\\nHalf")[0])
         ---
         library_name: "transformers"
         base_model: "me/tiny"

@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from headsmith.errors import BudgetError, DataError, HeadsmithError
-from headsmith.pruning import apply_plan, describe, plan_of
-from headsmith.pruning.gradual import GradualPruning, fraction_at
+from headsmith.pruning import GradualPruning, apply_plan, describe, plan_of
+from headsmith.pruning.gradual import fraction_at
 from headsmith.pruning.reoptimize import follow_plan, origins
 from headsmith.spec.cost import total_flops, total_parameters
 from headsmith.spec.plan import BlockPlan, PrunePlan

@@ -16,9 +16,9 @@ from tiny import TINY_MODELS, batch_for, plan_from
 from torch import nn
 
 from headsmith.errors import CheckpointError, DataError, HeadsmithError, MissingExtraError
-from headsmith.pruning import apply_plan, describe
+from headsmith.pruning import apply_plan, describe, export_onnx
 from headsmith.pruning import onnx as ours
-from headsmith.pruning.onnx import MODEL_FILE, export_onnx
+from headsmith.pruning.onnx import MODEL_FILE
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 

@@ -14,9 +14,9 @@ from tiny import TINY_MODELS, batch_for
 from torch import nn
 
 from headsmith.errors import CheckpointError, OutputError
-from headsmith.pruning import apply_plan, describe
+from headsmith.pruning import apply_plan, describe, save_standalone
 from headsmith.pruning.resized import FromNothing
-from headsmith.pruning.standalone import MODELING_FILE, save_standalone, sizes_of
+from headsmith.pruning.standalone import MODELING_FILE, sizes_of
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 # What a user runs who has Transformers alone: every import of headsmith fails.

@@ -6,6 +6,9 @@ headsmith wrote.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headsmith.extras import require
 
 require("torch", "pruning")
@@ -36,9 +39,15 @@ from headsmith.pruning.repair import repair  # noqa: E402
 from headsmith.pruning.score import SCORES  # noqa: E402
 from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # noqa: E402
 
+if TYPE_CHECKING:
+    from headsmith.pruning.gradual import GradualPruning as GradualPruning
+    from headsmith.pruning.onnx import export_onnx as export_onnx
+    from headsmith.pruning.standalone import save_standalone as save_standalone
+
 __all__ = [
     "SCORES",
     "Batches",
+    "GradualPruning",
     "LossObjective",
     "MatchDistribution",
     "MatchEmbedding",
@@ -49,6 +58,7 @@ __all__ = [
     "carry_out",
     "check_plan",
     "describe",
+    "export_onnx",
     "load",
     "make_plan",
     "masked",
@@ -63,5 +73,15 @@ __all__ = [
     "register_family",
     "repair",
     "save",
+    "save_standalone",
     "tokenize",
 ]
+
+# Imported when asked for: they bring Trainer and the exporters with them.
+_LAZY = {"GradualPruning": "gradual", "export_onnx": "onnx", "save_standalone": "standalone"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

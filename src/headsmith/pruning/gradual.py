@@ -107,7 +107,7 @@ class GradualPruning(TrainerCallback, ExportableState):
         history: for each cut its `step` and the fraction `kept`.
 
     Example:
-        >>> from headsmith.pruning.gradual import GradualPruning
+        >>> from headsmith.pruning import GradualPruning
         >>> callback = GradualPruning(flops=0.5, begin=0.1, end=0.7)
         >>> # Trainer(model, ..., callbacks=[callback]).train()
         >>> callback.history

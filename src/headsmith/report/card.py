@@ -66,15 +66,14 @@ def card(
         >>> from headsmith.spec.run import RunRecord
         >>> record = RunRecord("me/tiny", "bert", "BertModel", "0.1.0", {}, {}, "", "", {}, {},
         ...                    [], {"flops": 100}, {"flops": 50})
-        >>> print(card(record, facts={"license": "mit"}).partition("\\n\\nHalf")[0])
+        >>> for line in card(record, facts={"license": "mit"}).splitlines()[:6]:
+        ...     print(line)
         ---
         library_name: "transformers"
         base_model: "me/tiny"
         license: "mit"
         tags: ["headsmith", "pruned", "structured-pruning"]
         ---
-        <BLANKLINE>
-        # tiny, pruned
     """
     try:
         return _template().render(

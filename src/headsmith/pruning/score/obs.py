@@ -48,10 +48,12 @@ def _root(metric: Tensor) -> Tensor:
     from float32 products, is then indefinite by rounding.
     """
     for damping in (1e-6, 1e-5, 1e-4, 1e-3):
+        root: Tensor
         root, failed = torch.linalg.cholesky_ex(damped(metric, damping))
         if not failed:
             return root
-    return torch.linalg.cholesky(damped(metric, 1e-2))
+    root = torch.linalg.cholesky(damped(metric, 1e-2))
+    return root
 
 
 def _remove_all(matrix: Tensor, inverse: Tensor, count: int, width: int) -> Ranking:

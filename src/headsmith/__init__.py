@@ -6,6 +6,9 @@ on first use:
 - `headsmith.torch`: the PyTorch layers and helpers of the Transformers 4.34 page
   "Custom Layers and Utilities".
 - `headsmith.pruning`: score, remove and repair attention heads and feed-forward neurons.
+- `headsmith.keras`: the TensorFlow half of that page on Keras 3, for its TensorFlow, JAX and
+  PyTorch backends; `headsmith.convert` moves weights between the two.
+- `headsmith.compat`: model code of Transformers 4 on Transformers 5.
 - `headsmith.load`: open a checkpoint that headsmith wrote.
 
 Example:

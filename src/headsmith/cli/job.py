@@ -90,6 +90,7 @@ def run(
     from headsmith.pruning.families import describe
     from headsmith.pruning.latency import measure
     from headsmith.pruning.pipeline import carry_out, prune
+    from headsmith.report.card import card  # noqa: F401
     from headsmith.report.page import render  # noqa: F401
 
     shapes = describe(model).shapes
@@ -281,19 +282,19 @@ def write(
     pruned: Pruned,
     record: RunRecord,
     tokenizer: Any,
-    files: Mapping[str, str],
+    files: Mapping[str, str | bytes],
     *,
     overwrite: bool,
     beside: bool = False,
 ) -> dict[str, Path]:
-    """Write checkpoint, plan, run record and report; all of it or nothing.
+    """Write checkpoint, model card, plan, run record and report; all of it or nothing.
 
     Args:
         out: the folder to write.
         pruned: what pruning gave.
         record: told of it.
         tokenizer: saved beside the model.
-        files: further text files to put beside the model, path → contents.
+        files: further files to put beside the model, path → contents.
         overwrite: replace a folder that is there.
         beside: keep the checkpoint in a folder `model` of its own below `out`, and the record
             and the report beside that.
@@ -301,10 +302,14 @@ def write(
     Returns:
         What was written: `model`, `plan`, `record` and `report` → path.
     """
+    from headsmith.cli.card import model_card
     from headsmith.files import new_folder
     from headsmith.pruning import save
+    from headsmith.report.card import FILE_NAME as CARD
     from headsmith.report.page import render
 
+    source = str(getattr(pruned.model, "name_or_path", "") or record.model)
+    files = {**files, CARD: model_card(record, source, files)}
     told = {
         PLAN_FILE: pruned.plan.to_json(),
         FILE_NAME: record.to_json(),

@@ -28,6 +28,7 @@ __all__ = [
     "open_without_tokenizer",
     "pick_device",
     "pooling_of",
+    "read_file",
     "sentence_files",
 ]
 
@@ -268,50 +269,76 @@ def _pooling_mode(config: dict[str, Any]) -> str:
     return "+".join(switches.get(k, k) for k in on) or "mean"
 
 
-def sentence_files(name: str) -> dict[str, str]:
+def sentence_files(name: str) -> dict[str, str | bytes]:
     """The files that make a folder a Sentence-Transformers model, path below it → contents.
 
-    Copied beside a pruned encoder, they let `SentenceTransformer(folder)` open it. Empty for
-    any other model, and for one with modules that have weights of their own.
+    Copied beside a pruned encoder, they let `SentenceTransformer(folder)` open it. Weights of
+    further modules (Dense, LayerNorm) are among them where they are safetensors. Empty for any
+    other model, and for one with modules that cannot be copied; then a warning tells.
     """
     modules = _read_json(name, "modules.json")
     if pooling_of(name) is None or not isinstance(modules, list):
         return {}
-    found = {f: text for f in _SENTENCE_FILES if (text := _read(name, f)) is not None}
+    found: dict[str, str | bytes] = {
+        f: text for f in _SENTENCE_FILES if (text := read_file(name, f)) is not None
+    }
     for module in modules:
         kind = str(module.get("type", "")).rpartition(".")[2]
         folder = str(module.get("path", ""))
-        if kind not in ("Transformer", "Pooling", "Normalize"):
-            return {}
         if folder and _FOLDER.fullmatch(folder) is None:
             return {}
-        config = _read(name, f"{folder}/config.json") if kind == "Pooling" else None
-        if config is not None:
-            found[f"{folder}/config.json"] = config
+        own = _module_files(name, kind, folder)
+        if own is None:
+            current().warn(
+                f"The module {kind} of this Sentence-Transformers model cannot be copied "
+                "(known are Pooling, Normalize, Dropout, Dense and LayerNorm, with safetensors "
+                "weights). What is written is its encoder alone."
+            )
+            return {}
+        found |= own
     return found
 
 
+def _module_files(name: str, kind: str, folder: str) -> dict[str, str | bytes] | None:
+    """The files of one module after the encoder; None where they cannot be copied."""
+    if kind in ("Transformer", "Normalize"):
+        return {}
+    config = read_file(name, f"{folder}/config.json")
+    if kind in ("Pooling", "Dropout"):
+        return {} if config is None else {f"{folder}/config.json": config}
+    weights = _find(name, f"{folder}/model.safetensors") if folder else None
+    if kind not in ("Dense", "LayerNorm") or config is None or weights is None:
+        return None
+    return {
+        f"{folder}/config.json": config,
+        f"{folder}/model.safetensors": weights.read_bytes(),
+    }
+
+
 def _read_json(name: str, file: str) -> Any:
-    text = _read(name, file)
+    text = read_file(name, file)
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _read(name: str, file: str) -> str | None:
+def read_file(name: str, file: str) -> str | None:
     """The text of one file of a model; None where it has none."""
-    if Path(name).is_dir():
-        path = Path(name) / file
-    else:
-        try:
-            found = require("transformers", "pruning").utils.cached_file(name, file)
-        except (OSError, ValueError):  # not there, not reachable, or not a name the hub can have
-            return None
-        if found is None:
-            return None
-        path = Path(found)
+    path = _find(name, file)
     try:
-        return path.read_text(encoding="utf-8")
+        return None if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _find(name: str, file: str) -> Path | None:
+    """Where one file of a model is on this machine; None where it has none."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    try:
+        found = require("transformers", "pruning").utils.cached_file(name, file)
+    except (OSError, ValueError):  # not there, not reachable, or not a name the hub can have
+        return None
+    return None if found is None else Path(found)

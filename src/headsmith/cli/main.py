@@ -39,6 +39,7 @@ COMMANDS = {
     "inspect": "Show a model's blocks, heads, parameters and FLOPs.",
     "latency": "Time models side by side.",
     "report": "Draw the report page of a pruning run again.",
+    "export": "Write a model as ONNX, or for Transformers without headsmith.",
     "demo": "Prune a real sentence-embedding model to half its FLOPs.",
     "migrate": "Rewrite imports that Transformers 5 broke.",
     "doctor": "Show versions, and what is missing; or what ails old model code.",

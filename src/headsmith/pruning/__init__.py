@@ -6,6 +6,9 @@ headsmith wrote.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headsmith.extras import require
 
 require("torch", "pruning")
@@ -45,10 +48,16 @@ from headsmith.pruning.score import SCORES  # noqa: E402
 from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # noqa: E402
 from headsmith.pruning.verify import verify_family  # noqa: E402
 
+if TYPE_CHECKING:
+    from headsmith.pruning.gradual import GradualPruning as GradualPruning
+    from headsmith.pruning.onnx import export_onnx as export_onnx
+    from headsmith.pruning.standalone import save_standalone as save_standalone
+
 __all__ = [
     "SCORES",
     "Batches",
     "Floors",
+    "GradualPruning",
     "LossObjective",
     "MatchDistribution",
     "MatchEmbedding",
@@ -60,6 +69,7 @@ __all__ = [
     "check_plan",
     "describe",
     "distil",
+    "export_onnx",
     "head_mask",
     "load",
     "make_plan",
@@ -77,6 +87,16 @@ __all__ = [
     "register_family",
     "repair",
     "save",
+    "save_standalone",
     "tokenize",
     "verify_family",
 ]
+
+# Imported when asked for: they bring Trainer and the exporters with them.
+_LAZY = {"GradualPruning": "gradual", "export_onnx": "onnx", "save_standalone": "standalone"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -75,7 +75,7 @@ def save(
     folder: str | os.PathLike[str],
     *,
     tokenizer: Any = None,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a pruned model so that `AutoModel.from_pretrained` opens it.
@@ -86,7 +86,7 @@ def save(
         model: a Transformers model that `apply_plan` has cut (a dense one is saved as it is).
         folder: where to write; must not exist or be empty.
         tokenizer: saved beside the model when given.
-        texts: further UTF-8 files, path below the folder → contents.
+        texts: further files, path below the folder → contents; text is written as UTF-8.
         overwrite: replace a folder that is there.
 
     Raises:
@@ -104,9 +104,18 @@ def save(
             if "No space left" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
             raise OSError(f"{type(error).__name__}: {error}") from error
-        for name, text in (texts or {}).items():
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).write_text(text, encoding="utf-8")
+        write_texts(aside, texts or {})
+
+
+def write_texts(folder: Path, texts: Mapping[str, str | bytes]) -> None:
+    """Write files below `folder`, path → contents; text is written as UTF-8."""
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(text, str):
+            path.write_text(text, encoding="utf-8")
+        else:
+            path.write_bytes(text)
 
 
 def load(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -14,18 +12,10 @@ from headsmith.errors import DataError
 from headsmith.report import figures, tables
 from headsmith.report.headline import headline, kept, main_latency
 from headsmith.report.numbers import closeness, percent
+from headsmith.report.snippet import snippet
 from headsmith.spec.run import RunRecord
 
 __all__ = ["render"]
-
-_AUTO_CLASSES = (
-    "ForSequenceClassification",
-    "ForTokenClassification",
-    "ForQuestionAnswering",
-    "ForMultipleChoice",
-    "ForMaskedLM",
-    "ForCausalLM",
-)
 
 
 def render(record: RunRecord) -> str:
@@ -88,7 +78,7 @@ def _contents(record: RunRecord) -> dict[str, Any]:
         "quality": tables.quality_rows(record),
         "samples": _samples(record),
         "blocks": tables.block_rows(record),
-        "snippet": _snippet(record),
+        "snippet": snippet(record),
         "facts": {
             "Data": tables.pairs(record.data),
             "Settings": tables.pairs(record.settings),
@@ -134,17 +124,3 @@ def _day(created: str) -> str:
         return created
     zone = " UTC" if when.utcoffset() == timedelta(0) else ""
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
-
-
-def _snippet(record: RunRecord) -> str:
-    """How to open the pruned model, to be pasted."""
-    auto = next((f"AutoModel{c}" for c in _AUTO_CLASSES if record.model_class.endswith(c)), None)
-    auto = auto or ("AutoModelForCausalLM" if "LMHead" in record.model_class else "AutoModel")
-    folder = record.settings.get("output")
-    # JSON writes a string as Python would, with every odd character escaped.
-    path = json.dumps(folder if isinstance(folder, str) and folder else "path/to/the/folder")
-    return (
-        "import headsmith.pruning  # lets Transformers open pruned checkpoints\n"
-        f"from transformers import {re.sub(r'[^A-Za-z]', '', auto)}\n\n"
-        f"model = {auto}.from_pretrained({path})\n"
-    )

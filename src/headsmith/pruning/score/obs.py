@@ -33,8 +33,7 @@ def obs(
     """Rank by the order in which the surgeon removes; importance is the cost of the removal."""
     if not block.count:
         return Ranking((), ())
-    metric = damped(statistics.cotangents.second_moment, 1e-6)
-    root = torch.linalg.cholesky(metric)
+    root = _root(statistics.cotangents.second_moment)
     writer = base.get_submodule(block.writer)
     matrix = weight(writer).to(root.device).double()
     # A bias makes up for the mean of what goes; without one the mean is lost as well.
@@ -42,6 +41,21 @@ def obs(
     spread = inputs.second_moment if bias(writer) is None else inputs.covariance
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(spread, _DAMPING)))
     return _remove_all(root.T @ matrix, inverse, block.count, block.width)
+
+
+def _root(metric: Tensor) -> Tensor:
+    """Its Cholesky factor, damped as little as will do.
+
+    Gradients of a loss may come from few tokens alone; their matrix, of low rank and summed
+    from float32 products, is then indefinite by rounding.
+    """
+    for damping in (1e-6, 1e-5, 1e-4, 1e-3):
+        root: Tensor
+        root, failed = torch.linalg.cholesky_ex(damped(metric, damping))
+        if not failed:
+            return root
+    root = torch.linalg.cholesky(damped(metric, 1e-2))
+    return root
 
 
 def _remove_all(matrix: Tensor, inverse: Tensor, count: int, width: int) -> Ranking:

@@ -46,13 +46,10 @@ def test_the_heads_are_called_as_those_of_the_pytorch_wing(name):
 
 def test_the_names_are_sorted():
     assert wing.__all__ == sorted(wing.__all__)
-    assert dir(wing) == wing.__all__
 
 
 @pytest.mark.parametrize("name", wing.__all__)
 def test_every_public_name_is_there_and_documented(name):
-    if name in wing._HOMES:
-        pytest.importorskip(f"headsmith.keras.{wing._HOMES[name]}")
     assert "Example:" in inspect.getdoc(getattr(wing, name))
 
 

@@ -175,11 +175,17 @@ def _best(
     first[1:] = (q[1:] != q[:-1]) | (s[1:] != s[:-1]) | (e[1:] != e[:-1])
     order = order[first]
     order = order[np.lexsort((end[order], start[order], -score[order], question[order]))]
-    q = question[order]
-    new = np.flatnonzero(np.r_[True, q[1:] != q[:-1]]) if len(q) else np.empty(0, np.int64)
-    rank = np.arange(len(q)) - np.repeat(new, np.diff(np.r_[new, len(q)]))
-    order = order[rank < keep]
+    order = order[_rank(question[order]) < keep]
     return question[order], start[order], end[order], score[order], window[order]
+
+
+def _rank(groups: Index) -> Index:
+    """The place of each within its run of equals, from 0."""
+    count = np.arange(len(groups))
+    if not len(groups):
+        return count
+    new = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    return np.asarray(count - np.repeat(new, np.diff(np.r_[new, len(groups)])), np.int64)
 
 
 def spans_of(
@@ -215,12 +221,12 @@ def spans_of(
     parts: list[NDArray[np.int32]] = []
     total = 0
     base = np.empty(len(windows), np.int64)
-    for i, part in enumerate(offsets):
+    for n, part in enumerate(offsets):
         if id(part) not in places:
             places[id(part)] = total
             parts.append(part)
             total += len(part)
-        base[i] = places[id(part)]
+        base[n] = places[id(part)]
     table = np.concatenate(parts) if parts else np.empty((0, 2), np.int32)
     s = beams.start_index[:, :, None] - first[:, None, None]
     e = beams.end_index - first[:, None, None]
@@ -239,21 +245,14 @@ def spans_of(
     real = end > start
     w, start, end, value = w[real], start[real], end[real], value[real]
     question = np.asarray(questions, np.int64)
-    number = np.zeros(len(windows), np.int64) if numbers is None else np.asarray(numbers, np.int64)
-    if numbers is None and len(windows):
-        changes = np.flatnonzero(np.r_[True, question[1:] != question[:-1]])
-        number = np.arange(len(windows)) - np.repeat(
-            changes, np.diff(np.r_[changes, len(windows)])
-        )
+    number = _rank(question) if numbers is None else np.asarray(numbers, np.int64)
     no_answer: dict[int, tuple[float, float]] = {}
     if len(windows):
         known, inverse = np.unique(question, return_inverse=True)
         lowest = np.full((2, len(known)), np.inf)
         np.minimum.at(lowest[0], inverse, beams.cls_logits)
         np.minimum.at(lowest[1], inverse, beams.null_log_probs)
-        no_answer = {
-            int(q): (float(a), float(b)) for q, a, b in zip(known, *lowest, strict=True)
-        }
+        no_answer = {int(q): (float(a), float(b)) for q, a, b in zip(known, *lowest, strict=True)}
     best = _best(question[w], start, end, value, number[w], keep=keep)
     return SpanTable(*best, no_answer)
 

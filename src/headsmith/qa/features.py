@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headsmith.errors import DataError
 from headsmith.qa.squad_data import Problems, Question
 
-__all__ = ["Featurizer", "Featurized", "Layout", "Window", "collate", "features"]
+__all__ = ["Featurized", "Featurizer", "Layout", "Window", "collate", "features"]
 
 Ints = NDArray[np.int32]
 
@@ -112,7 +112,9 @@ class Layout:
             question_first = not (pad_left and cls_id in parts[2].ids)
         pad_id = tokenizer.pad_token_id
         return cls(
-            *parts,
+            before=parts[0],
+            between=parts[1],
+            after=parts[2],
             types=(int(types[a]), int(types[c])),
             question_first=question_first,
             cls_id=int(cls_id),
@@ -267,8 +269,8 @@ class Featurizer:
             problems.add(
                 question.id,
                 "question too long",
-                f"its {len(asked)} tokens leave {max(room, 0)} of a window of {self.max_length} for "
-                f"the context; more than the stride of {self.stride} are needed. Take longer "
+                f"its {len(asked)} tokens leave {max(room, 0)} of a window of {self.max_length} "
+                f"for the context; more than the stride of {self.stride} are needed. Take longer "
                 "windows or a smaller stride.",
             )
             return None
@@ -287,9 +289,17 @@ class Featurizer:
         ids = np.concatenate([layout.before.ids, one, layout.between.ids, two, layout.after.ids])
         types = None
         if layout.has_types:
-            kind = (np.full(len(t), n, np.int32) for t, n in zip((one, two), layout.types, strict=True))
+            kind = (
+                np.full(len(t), n, np.int32) for t, n in zip((one, two), layout.types, strict=True)
+            )
             types = np.concatenate(
-                [layout.before.types, next(kind), layout.between.types, next(kind), layout.after.types]
+                [
+                    layout.before.types,
+                    next(kind),
+                    layout.between.types,
+                    next(kind),
+                    layout.after.types,
+                ]
             )
         place = len(layout.before.ids)
         if layout.question_first:
@@ -427,5 +437,3 @@ def _answer_tokens(question: Question, offsets: Ints) -> tuple[int, int]:
     end = answer.start + len(text.rstrip())
     touched = np.flatnonzero((offsets[:, 1] > begin) & (offsets[:, 0] < end))
     return (int(touched[0]), int(touched[-1])) if len(touched) else (-1, -1)
-
-

@@ -226,9 +226,17 @@ def evaluate(
             f1 += s.f1
         total = max(1, len(scored))
         return Evaluation(
-            1, 100.0 * exact / total, 100.0 * f1 / total, len(scored), missing, unknown, {}, None,
-            None, scored,
-        )  # fmt: skip
+            version=1,
+            exact=100.0 * exact / total,
+            f1=100.0 * f1 / total,
+            total=len(scored),
+            missing=missing,
+            unknown=unknown,
+            parts={},
+            best_exact=None,
+            best_f1=None,
+            questions=scored,
+        )
     counted = [s for s in scored if s.prediction is not None]
     raw = counted
     best: tuple[BestThreshold, BestThreshold] | tuple[None, None] = (None, None)
@@ -248,9 +256,19 @@ def evaluate(
         group = [s for s in counted if s.has_answer is wanted]
         if group:
             parts[name] = (*_means(group), len(group))
+    exact, f1 = _means(counted)
     return Evaluation(
-        2, *_means(counted), len(counted), missing, unknown, parts, *best, scored
-    )  # fmt: skip
+        version=2,
+        exact=exact,
+        f1=f1,
+        total=len(counted),
+        missing=missing,
+        unknown=unknown,
+        parts=parts,
+        best_exact=best[0],
+        best_f1=best[1],
+        questions=scored,
+    )
 
 
 def threshold_curve(

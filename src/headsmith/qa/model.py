@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils.hub import cached_file
 
 from headsmith.errors import CheckpointError
 from headsmith.pruning import load
@@ -28,8 +28,11 @@ from headsmith.torch import SQuADHead, SquadHeadOutput
 __all__ = ["QAModel"]
 
 _HEADS = ("start_logits", "end_logits", "answer_class")
-_BEAM_HEADED = ("XLNetForQuestionAnswering", "XLMForQuestionAnswering")
-_BEAM_HEADED += ("FlaubertForQuestionAnswering",)
+_BEAM_HEADED = (
+    "XLNetForQuestionAnswering",
+    "XLMForQuestionAnswering",
+    "FlaubertForQuestionAnswering",
+)
 
 
 class QAModel(nn.Module):
@@ -86,7 +89,9 @@ class QAModel(nn.Module):
         )
         for module in self.head.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=float(getattr(config, "initializer_range", 0.02)))
+                nn.init.normal_(
+                    module.weight, std=float(getattr(config, "initializer_range", 0.02))
+                )
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         pooler = getattr(encoder, "pooler", None)
@@ -235,7 +240,7 @@ def _read_head(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     file = Path(path) / HEAD_FILE
     if not Path(path).is_dir():
         try:
-            file = Path(str(transformers.utils.cached_file(str(path), HEAD_FILE)))
+            file = Path(str(cached_file(str(path), HEAD_FILE)))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} has no {HEAD_FILE}: {error}") from error
     try:
@@ -251,7 +256,9 @@ def _fill(head: SQuADHead, state: Mapping[str, Tensor], path: object) -> None:
         head.load_state_dict(dict(state))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"The QA head of {path} does not fit its encoder: {reason}") from error
+        raise CheckpointError(
+            f"The QA head of {path} does not fit its encoder: {reason}"
+        ) from error
 
 
 def _from_transformers(cls: type[QAModel], path: Any, options: dict[str, Any]) -> QAModel:

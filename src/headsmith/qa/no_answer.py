@@ -71,9 +71,7 @@ def calibrate(
         if best is None or loss < lowest:
             best, lowest = Calibration(name, 0.0, offset, temperature, len(known)), loss
     assert best is not None  # noqa: S101 - there is at least one source
-    texts = {p.id: p.nbest[0].text for p in own if p.nbest} | {
-        p.id: "" for p in own if not p.nbest
-    }
+    texts = {p.id: p.nbest[0].text for p in own if p.nbest} | {p.id: "" for p in own if not p.nbest}
     scored = score_questions(known, texts)
     values = [s.f1 if metric == "f1" else s.exact for s in scored]
     threshold = fit_threshold(
@@ -178,9 +176,8 @@ def area_under_curve(scores: Sequence[float], no_answer: Sequence[bool]) -> floa
     positive, negative = int(label.sum()), int((~label).sum())
     if not positive or not negative:
         return math.nan
-    values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     ranks = ends - (counts - 1) / 2  # the mean rank of equals
     total = float(ranks[inverse][label].sum())
     return (total - positive * (positive + 1) / 2) / (positive * negative)
-

@@ -77,9 +77,7 @@ def predict(
     """
     options = options or DecodingOptions()
     calibration = calibration or model.settings.calibration
-    made = features(
-        questions, featurizer, problems=problems, batch_size=at_once, workers=workers
-    )
+    made = features(questions, featurizer, problems=problems, batch_size=at_once, workers=workers)
     group: list[Featurized] = []
     for item in made:
         group.append(item)

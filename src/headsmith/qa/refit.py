@@ -82,8 +82,9 @@ def soft_start_features(
         with torch.no_grad():
             hidden = model.hidden_states(
                 batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
-            ).float()
-            scores = model.head.start_logits.float()(hidden, p_mask=batch["p_mask"])
+            )
+            scores = model.head.start_logits(hidden, p_mask=batch["p_mask"]).float()
+            hidden = hidden.float()
             soft = soft_start_state(hidden, scores.softmax(1), batch["p_mask"])
             rows = torch.arange(len(part), device=device)
             states.append(torch.stack([soft, hidden[rows, batch["cls_index"]]], 1).cpu())
@@ -112,7 +113,7 @@ def refit_answer_class(
     aside = max(1, round(len(labels) * held_out))
     fitted, measured = slice(0, len(labels) - aside), slice(len(labels) - aside, None)
     for part in (fitted, measured):
-        if len(labels[part]) < 2 or len(labels[part].unique()) < 2:
+        if len(labels[part]) < 2 or labels[part].min() == labels[part].max():
             raise DataError(
                 "Refitting needs windows with an answer and windows without, in the first and in "
                 f"the last part of the data. Received {len(labels)} windows, "

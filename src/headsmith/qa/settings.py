@@ -104,7 +104,7 @@ class QASettings:
         data = asdict(self)
         for name, value in data["calibration"].items():
             if isinstance(value, float) and math.isinf(value):
-                data["calibration"][name] = None  # JSON has no infinity
+                data["calibration"][name] = str(value)  # JSON has no infinity
         return json.dumps({"format": _FORMAT, "version": _VERSION, **data}, indent=1) + "\n"
 
     @classmethod
@@ -121,8 +121,8 @@ class QASettings:
             known = {f.name for f in fields(cls)}
             settings = cls(**{k: v for k, v in data.items() if k in known - {"calibration"}})
             given: dict[str, Any] = dict(data.get("calibration") or {})
-            if given.get("threshold", 0.0) is None:
-                given["threshold"] = math.inf
+            if given.get("threshold") in ("inf", "-inf"):
+                given["threshold"] = float(given["threshold"])
             return replace(settings, calibration=Calibration(**given)).checked()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{FILE_NAME} cannot be understood: {error}.") from error
@@ -155,10 +155,10 @@ def read_settings(path: str | os.PathLike[str]) -> QASettings | None:
         if not file.is_file():
             return None
     else:
-        import transformers
+        from transformers.utils.hub import cached_file
 
         try:
-            found = transformers.utils.cached_file(str(path), FILE_NAME)
+            found = cached_file(str(path), FILE_NAME)
         except (OSError, ValueError):  # not there, not reachable, or not a name the hub can have
             return None
         if found is None:

@@ -160,7 +160,11 @@ def read_squad(
 
 
 def read_lines(
-    lines: Iterable[str], *, labels: bool = True, problems: Problems | None = None
+    lines: Iterable[str],
+    *,
+    labels: bool = True,
+    problems: Problems | None = None,
+    first: int = 1,
 ) -> Iterator[Question]:
     """Read questions from JSON lines as they come, for files and streams.
 
@@ -169,6 +173,7 @@ def read_lines(
             of the line is taken.
         labels: as in `read_squad`.
         problems: as in `read_squad`.
+        first: number of the first line.
 
     Raises:
         DataError: a record is refused.
@@ -180,7 +185,7 @@ def read_lines(
         ['Who?']
     """
     problems = Problems(refuse=True) if problems is None else problems
-    yield from _questions(_parsed(lines, problems), labels, problems)
+    yield from _questions(_parsed(lines, problems, first), labels, problems)
 
 
 def _looks_like_lines(text: str) -> bool:
@@ -191,8 +196,8 @@ def _looks_like_lines(text: str) -> bool:
         return False
 
 
-def _parsed(lines: Iterable[str], problems: Problems) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(lines, start=1):
+def _parsed(lines: Iterable[str], problems: Problems, first: int) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
         place = f"line {number}"
@@ -256,7 +261,7 @@ def _questions(
 def _question(
     name: str, record: dict[str, Any], labels: bool, problems: Problems
 ) -> Question | None:
-    texts = []
+    texts: dict[str, str] = {}
     for key in ("question", "context"):
         value = record.get(key)
         if not isinstance(value, str):
@@ -268,7 +273,8 @@ def _question(
         if not _is_text(value):
             problems.add(name, "not Unicode", f"the {key} holds half a surrogate pair.")
             return None
-        texts.append(value)
+        texts[key] = value
+    asked, context = texts["question"], texts["context"]
     impossible = record.get("is_impossible")
     if impossible is not None and not isinstance(impossible, bool):
         problems.add(
@@ -278,7 +284,7 @@ def _question(
     given = _answers(record.get("answers"))
     if given is None:
         if not labels:
-            return Question(name, *texts, (), impossible)
+            return Question(name, asked, context, (), impossible)
         if "answers" not in record:
             problems.add(name, "no answers", "it has no field 'answers'.")
         else:
@@ -290,11 +296,11 @@ def _question(
             )
         return None
     if impossible:
-        return Question(name, *texts, (), True)
+        return Question(name, asked, context, (), True)
     if not given and labels and impossible is False:
         problems.add(name, "no answers", "is_impossible is false, but there is no answer.")
         return None
-    placed = [_placed(text, start, texts[1], problems) for text, start in given]
+    placed = [_placed(text, start, context, problems) for text, start in given]
     answers = tuple(a for a in placed if a is not None)
     if given and not answers and labels:
         problems.add(
@@ -304,8 +310,8 @@ def _question(
         )
         return None
     if not given and impossible is None and not labels:
-        return Question(name, *texts, (), None)
-    return Question(name, *texts, answers, not answers if labels else impossible)
+        return Question(name, asked, context, (), None)
+    return Question(name, asked, context, answers, not answers if labels else impossible)
 
 
 def _answers(value: Any) -> list[tuple[str, int | None]] | None:

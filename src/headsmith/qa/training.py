@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headsmith.errors import DataError, HeadsmithError
+from headsmith.extras import require
 from headsmith.qa.features import Layout, Window, collate
 from headsmith.qa.model import QAModel
 from headsmith.qa.order import batches_of, seed_of
 from headsmith.qa.training_state import State, find_state, write_state
 
 __all__ = ["Trained", "TrainingOptions", "steps_of", "to_tensors", "train"]
+
+_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 Told = Callable[[int, int, float], None]
 """Told (steps done, steps in all, loss of the step)."""
@@ -126,15 +129,13 @@ def train(
         CheckpointError: the state in `folder` belongs to another run.
         HeadsmithError: the loss is no longer a finite number.
     """
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedType
-
     options = options or TrainingOptions()
     if not windows:
         raise DataError("There is nothing to train on: no window was made.")
-    accelerator = accelerator or Accelerator(mixed_precision=options.mixed_precision)
-    sharded = {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
-    if accelerator.distributed_type in sharded:
+    if accelerator is None:
+        accelerate = require("accelerate", "qa")
+        accelerator = accelerate.Accelerator(mixed_precision=options.mixed_precision)
+    if accelerator.distributed_type.value in _SHARDED:
         raise HeadsmithError(
             "Weights that are spread over processes are not supported here. Expected one process, "
             f"or data-parallel ones. Received {accelerator.distributed_type.value}."
@@ -236,6 +237,6 @@ def _fingerprint(
     digest = hashlib.sha256()
     for w in windows:
         digest.update(w.input_ids.tobytes())
-        digest.update(np.int64([w.start_position, w.end_position, w.is_impossible]).tobytes())
+        digest.update(f"{w.start_position},{w.end_position},{w.is_impossible};".encode())
     told = {k: v for k, v in asdict(options).items() if k != "save_every"}
     return {**told, "processes": processes, "windows": len(windows), "data": digest.hexdigest()}

@@ -61,7 +61,7 @@ def _taken(
 
 
 def _begin(featurizer: Featurizer) -> None:
-    global _featurizer  # noqa: PLW0603 - one for each process
+    global _featurizer
     _featurizer = featurizer
 
 

@@ -16,7 +16,7 @@ from headsmith.report.headline import headline, kept, main_latency
 from headsmith.report.numbers import closeness, percent
 from headsmith.spec.run import RunRecord
 
-__all__ = ["render"]
+__all__ = ["day", "render", "template"]
 
 _AUTO_CLASSES = (
     "ForSequenceClassification",
@@ -54,7 +54,7 @@ def render(record: RunRecord) -> str:
         (True, False)
     """
     try:
-        return _template().render(**_contents(record))
+        return template().render(**_contents(record))
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise DataError(
             "The run record holds values that cannot be drawn. Expected what "
@@ -63,7 +63,8 @@ def render(record: RunRecord) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str = "page.html.j2") -> jinja2.Template:
+    """One of the pages' templates, in which every value is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headsmith.report"),
         autoescape=True,
@@ -71,7 +72,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _contents(record: RunRecord) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _contents(record: RunRecord) -> dict[str, Any]:
             "Versions": list({"headsmith": record.headsmith, **record.versions}.items()),
             "Time": tables.stages(record.seconds),
         },
-        "created": _day(record.created),
+        "created": day(record.created),
     }
 
 
@@ -126,7 +127,7 @@ def _samples(record: RunRecord) -> list[tuple[str, str]]:
     return found
 
 
-def _day(created: str) -> str:
+def day(created: str) -> str:
     """A time as people write it; as it came where it cannot be read."""
     try:
         when = datetime.fromisoformat(created)
@@ -138,13 +139,23 @@ def _day(created: str) -> str:
 
 def _snippet(record: RunRecord) -> str:
     """How to open the pruned model, to be pasted."""
+    if record.model_class == "QAModel":
+        return _qa_snippet(record)
     auto = next((f"AutoModel{c}" for c in _AUTO_CLASSES if record.model_class.endswith(c)), None)
     auto = auto or ("AutoModelForCausalLM" if "LMHead" in record.model_class else "AutoModel")
-    folder = record.settings.get("output")
-    # JSON writes a string as Python would, with every odd character escaped.
-    path = json.dumps(folder if isinstance(folder, str) and folder else "path/to/the/folder")
+    path = _path(record)
     return (
         "import headsmith.pruning  # lets Transformers open pruned checkpoints\n"
         f"from transformers import {re.sub(r'[^A-Za-z]', '', auto)}\n\n"
         f"model = {auto}.from_pretrained({path})\n"
     )
+
+
+def _qa_snippet(record: RunRecord) -> str:
+    return f"from headsmith.qa import QAModel\n\nmodel = QAModel.from_pretrained({_path(record)})\n"
+
+
+def _path(record: RunRecord) -> str:
+    folder = record.settings.get("output")
+    # JSON writes a string as Python would, with every odd character escaped.
+    return json.dumps(folder if isinstance(folder, str) and folder else "path/to/the/folder")

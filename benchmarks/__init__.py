@@ -6,4 +6,14 @@
 - Every other module is a topic: it has `cases()`, and its name is listed in `TOPICS`.
 """
 
-TOPICS = ("slicing", "heads", "conv1d", "chunking", "squad", "summary", "losses", "whole_models")
+TOPICS = (
+    "slicing",
+    "heads",
+    "conv1d",
+    "chunking",
+    "squad",
+    "summary",
+    "losses",
+    "whole_models",
+    "qa",
+)

@@ -250,8 +250,9 @@ def spans_of(
     if len(windows):
         known, inverse = np.unique(question, return_inverse=True)
         lowest = np.full((2, len(known)), np.inf)
-        np.minimum.at(lowest[0], inverse, beams.cls_logits)
-        np.minimum.at(lowest[1], inverse, beams.null_log_probs)
+        with np.errstate(invalid="ignore"):  # NaN stays NaN
+            np.minimum.at(lowest[0], inverse, beams.cls_logits)
+            np.minimum.at(lowest[1], inverse, beams.null_log_probs)
         no_answer = {int(q): (float(a), float(b)) for q, a, b in zip(known, *lowest, strict=True)}
     best = _best(question[w], start, end, value, number[w], keep=keep)
     return SpanTable(*best, no_answer)
@@ -265,8 +266,9 @@ class Span:
         text: `context[start:end]`.
         start: first character in the context.
         end: character behind the last.
-        log_prob: log P(start) + log P(end | start) in its window.
-        probability: among the answers of this list, which sum to 1.
+        log_prob: log P(start) + log P(end | start) in its window; with `legacy` the sum of the
+            two probabilities.
+        probability: its exponential, 0 to 1; with `legacy` it says nothing.
         window: number of the window it was found in.
     """
 
@@ -343,11 +345,9 @@ def decode(
             if len(chosen) == n_best:
                 break
         best = scores[chosen[0]] if chosen else 0.0
-        weights = [np.exp(scores[k] - best) for k in chosen]
-        whole = sum(weights)
         nbest = tuple(
-            Span(text, starts[k], ends[k], scores[k], float(weight / whole), windows[k])
-            for text, k, weight in zip(texts, chosen, weights, strict=True)
+            Span(text, starts[k], ends[k], scores[k], math.exp(min(scores[k], 0.0)), windows[k])
+            for text, k in zip(texts, chosen, strict=True)
         )
         cls_logit, null = table.no_answer.get(q, (0.0, math.nan))
         score = no_answer_score(cls_logit, null, best, calibration.source)

@@ -27,8 +27,10 @@ from transformers.data.processors import squad as squad_processor
 
 import headsmith.torch.squad as our_heads
 from benchmarks.harness import Case, Sides
-from headsmith.qa.decoding import beams_of_head, decode, spans_of
+from headsmith.qa.beams import beams_of_head
+from headsmith.qa.decoding import decode
 from headsmith.qa.features import Featurized, Featurizer, collate
+from headsmith.qa.spans import spans_of
 from headsmith.qa.squad_data import Question
 
 LENGTH, STEP, ASKED = 384, 128, 12

@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headsmith.qa.decoding import SpanTable, beams_of_head, decode, spans_of
+from headsmith.qa.beams import beams_of_head
+from headsmith.qa.decoding import decode
 from headsmith.qa.features import Featurized, Window
 from headsmith.qa.settings import Calibration
+from headsmith.qa.spans import SpanTable, spans_of
 from headsmith.qa.squad_data import Question
 from headsmith.spec.configs import SquadHeadConfig
 from headsmith.torch import SQuADHead

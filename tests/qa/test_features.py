@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from headsmith.errors import DataError
-from headsmith.qa.features import Featurizer, Layout, collate, features
+from headsmith.qa.features import Featurizer, collate, features
+from headsmith.qa.layout import Layout
 from headsmith.qa.squad_data import Problems, Question
 
 

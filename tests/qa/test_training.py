@@ -134,6 +134,26 @@ def test_it_learns_its_own_data(qa_model, tokenizers, questions):
     assert evaluate(asked, {p.id: p.answer for p in found}).f1 > 60
 
 
+@pytest.fixture
+def other_precision():
+    """Accelerate keeps one precision for a process: let it forget, before and after."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("other_precision")
+def test_mixed_precision_leaves_no_wrapper(qa_model, windows):
+    made, layout = windows
+    options = TrainingOptions(epochs=1, batch_size=8, mixed_precision="bf16")
+    result = train(qa_model, made, layout, options)
+    assert np.isfinite(result.losses).all()
+    assert "forward" not in vars(qa_model)
+    assert all(p.dtype == torch.float32 for p in qa_model.parameters())
+
+
 def test_a_state_of_another_run_is_refused(qa_model, windows, tmp_path):
     made, layout = windows
     options = TrainingOptions(**OPTIONS)

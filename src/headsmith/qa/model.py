@@ -99,8 +99,7 @@ class QAModel(nn.Module):
             # It takes no part, and training in several processes wants no such parameters.
             pooler.requires_grad_(False)
         taken = inspect.signature(encoder.forward).parameters
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-        self._takes_types = "token_type_ids" in taken or (open_ended and "input_ids" not in taken)
+        self._takes_types = "token_type_ids" in taken
         self._takes_positions = "position_ids" in taken and not _counts_by_padding(encoder)
 
     @property

@@ -12,19 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headsmith.qa.decoding import (
-    Beams,
-    Prediction,
-    SpanTable,
-    beams_of_head,
-    decode,
-    padding_before,
-    spans_of,
-)
-from headsmith.qa.features import Featurized, Featurizer, Layout, Window, collate, features
+from headsmith.qa.beams import Beams, beams_of_head
+from headsmith.qa.decoding import Prediction, decode
+from headsmith.qa.features import Featurized, Featurizer, Window, collate, features
+from headsmith.qa.layout import Layout
 from headsmith.qa.model import QAModel
 from headsmith.qa.order import by_length
 from headsmith.qa.settings import Calibration
+from headsmith.qa.spans import SpanTable, padding_before, spans_of
 from headsmith.qa.squad_data import Problems, Question
 from headsmith.qa.training import to_tensors
 

@@ -16,7 +16,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from headsmith.errors import DataError
-from headsmith.qa.features import Featurized, Layout, collate
+from headsmith.qa.features import Featurized, collate
+from headsmith.qa.layout import Layout
 from headsmith.qa.model import QAModel
 from headsmith.qa.no_answer import area_under_curve
 from headsmith.qa.training import to_tensors

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from headsmith.errors import DataError, HeadsmithError
 from headsmith.extras import require
-from headsmith.qa.features import Layout, Window, collate
+from headsmith.qa.features import Window, collate
+from headsmith.qa.layout import Layout
 from headsmith.qa.model import QAModel
 from headsmith.qa.order import batches_of, seed_of
 from headsmith.qa.training_state import State, find_state, write_state
@@ -204,6 +205,8 @@ def train(
         if told is not None and accelerator.is_main_process:
             told(done, total, loss)
     result.seconds = time.perf_counter() - begun
+    # Mixed precision has put a wrapper around `forward`.
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.eval()
     return result
 

@@ -210,8 +210,8 @@ def evaluate(
         >>> from headsmith.qa.metrics import evaluate
         >>> from headsmith.qa.squad_data import Answer, Question
         >>> data = [Question("a", "Where?", "In the house.", (Answer("the house", 3),), False)]
-        >>> evaluate(data, {"a": "house"}).to_dict()["exact"]
-        100.0
+        >>> evaluate(data, {"a": "house"}).to_dict()
+        {'exact_match': 100.0, 'f1': 100.0}
     """
     if version is None:
         version = 2 if any(q.is_impossible for q in questions) else 1

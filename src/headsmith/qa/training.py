@@ -205,8 +205,9 @@ def train(
         if told is not None and accelerator.is_main_process:
             told(done, total, loss)
     result.seconds = time.perf_counter() - begun
-    # Mixed precision has put a wrapper around `forward`.
+    # Mixed precision has put a wrapper around `forward`, and leaves a bound method behind.
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    vars(model).pop("forward", None)
     model.eval()
     return result
 

@@ -6,6 +6,7 @@
 - Every other module is a topic: it has `cases()`, and its name is listed in `TOPICS`.
 - `keras_wing.py` is a topic apart: two processes take turns, ours and 4.34 on TensorFlow 2.15.
   `keras_cases.py` has its table, `keras_work.py` both sides, `keras_side.py` is a process.
+- `pruning.py` is another: accuracy against speed on STS-B, which the caller brings.
 """
 
 TOPICS = (
@@ -17,6 +18,8 @@ TOPICS = (
     "summary",
     "losses",
     "whole_models",
+    "qa",
     "keras_wing",
+    "pruning",
 )
-APART = ("keras_wing",)
+APART = ("keras_wing", "pruning")

@@ -102,16 +102,16 @@ def _score(
     seed: int,
     output: Output,
 ) -> dict[str, Ranking]:
-    from headsmith.cli.loading import choose_objective, fit_length, open_tokenizer
-    from headsmith.pruning.data import read_texts, tokenize
+    from headsmith.cli.calibration import make_batches, read_material
+    from headsmith.cli.loading import choose_objective, open_tokenizer
     from headsmith.pruning.pipeline import rank
 
-    texts = read_texts(data, column=column)
-    batches = tokenize(
-        texts,
+    batches = make_batches(
+        read_material(name, data, column),
+        model,
         open_tokenizer(name),
         batch_size=batch_size,
-        max_length=fit_length(model, max_length),
+        max_length=max_length,
         held_out=1,
         seed=seed,
     )

@@ -23,12 +23,15 @@ __all__ = [
     "Match",
     "choose_objective",
     "fit_length",
+    "is_qa",
     "open_model",
     "open_tokenizer",
     "open_without_tokenizer",
     "pick_device",
     "pooling_of",
+    "quiet_libraries",
     "read_file",
+    "refuse_no_folder",
     "sentence_files",
 ]
 
@@ -90,12 +93,16 @@ def open_model(name: str, device: str | torch.device | None = None) -> tuple[nn.
 
 def open_without_tokenizer(name: str, device: str | torch.device | None = None) -> nn.Module:
     """Open a model alone, for what needs no text."""
-    _refuse_no_folder(name)
+    refuse_no_folder(name)
     target = pick_device(device) if device is None or isinstance(device, str) else device
     transformers = require("transformers", "pruning")
     quiet_libraries()
     from headsmith.pruning import load
 
+    if is_qa(name):
+        from headsmith.qa.model import QAModel
+
+        return QAModel.from_pretrained(name).to(target).eval()
     options: dict[str, Any] = {}
     if pooling_of(name) is not None:
         options["model_class"] = transformers.AutoModel
@@ -110,13 +117,18 @@ def open_without_tokenizer(name: str, device: str | torch.device | None = None) 
     return opened
 
 
+def is_qa(name: str) -> bool:
+    """Whether a name is that of a QA model which headsmith wrote."""
+    return _read(name, "headsmith-qa.json") is not None
+
+
 def open_tokenizer(name: str) -> Any:
     """Open a model's tokenizer.
 
     Raises:
         CheckpointError: there is none.
     """
-    _refuse_no_folder(name)
+    refuse_no_folder(name)
     transformers = require("transformers", "pruning")
     quiet_libraries()
     expected = "Expected tokenizer.json or a vocabulary beside the weights."
@@ -152,7 +164,12 @@ def quiet_libraries() -> None:
     require("huggingface_hub", "pruning").utils.logging.set_verbosity_error()
 
 
-def _refuse_no_folder(name: str) -> None:
+def refuse_no_folder(name: str) -> None:
+    """Refuse a name that looks like a folder and is none with a model in it.
+
+    Raises:
+        CheckpointError: so it is.
+    """
     path = Path(name)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if path.is_file():
@@ -175,8 +192,8 @@ def choose_objective(model: nn.Module, name: str, match: Match = "auto") -> Obje
         model: as `open_model` gave it.
         name: where it came from; a Sentence-Transformers model is known by its files.
         match: `"embedding"`, `"hidden"` or `"distribution"`; `"auto"` takes the embeddings of
-            a Sentence-Transformers model, the distribution a task head puts out, and the last
-            hidden states otherwise.
+            a Sentence-Transformers model, the loss of a QA model of headsmith, the distribution
+            a task head puts out, and the last hidden states otherwise.
 
     Returns:
         The objective, for `headsmith.pruning.pipeline.prune` and `rank`.
@@ -184,10 +201,20 @@ def choose_objective(model: nn.Module, name: str, match: Match = "auto") -> Obje
     Raises:
         DataError: the model does not put out what `match` asks for.
     """
-    from headsmith.pruning.objective import MatchDistribution, MatchEmbedding, MatchHidden
+    from headsmith.pruning.objective import (
+        LossObjective,
+        MatchDistribution,
+        MatchEmbedding,
+        MatchHidden,
+    )
 
+    if "start_top_index" in (outputs := _outputs_of(model)):
+        if match != "auto":
+            raise DataError(
+                f"--match {match} is not for QA models, whose own loss is kept. Leave it out."
+            )
+        return LossObjective(lambda output, batch: output.loss)
     pooling = pooling_of(name)
-    outputs = _outputs_of(model)
     has_logits = "logits" in outputs or {"start_logits", "end_logits"} <= outputs
     has_hidden = "last_hidden_state" in outputs
     if match == "auto":

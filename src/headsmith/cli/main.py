@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -32,14 +32,15 @@ import headsmith
 from headsmith.cli.output import show_error
 from headsmith.errors import HeadsmithError, MissingExtraError, OutputError
 
-__all__ = ["cli", "exit_code", "run"]
+__all__ = ["Commands", "cli", "exit_code", "run"]
 
 COMMANDS = {
     "prune": "Make a model smaller: remove heads and neurons, repair, save.",
     "inspect": "Show a model's blocks, heads, parameters and FLOPs.",
     "latency": "Time models side by side.",
-    "report": "Draw the report page of a pruning run again.",
+    "report": "Draw the report page of a run again.",
     "export": "Write a model as ONNX, or for Transformers without headsmith.",
+    "qa": "Answer questions from texts: train, predict, evaluate, refit.",
     "demo": "Prune a real sentence-embedding model to half its FLOPs.",
     "migrate": "Rewrite imports that Transformers 5 broke.",
     "doctor": "Show versions, and what is missing; or what ails old model code.",
@@ -71,41 +72,55 @@ Exit codes:
 """
 
 
-class _Commands(click.Group):
-    """Lists its commands from `COMMANDS`, and imports one when it is called."""
+class Commands(click.Group):
+    """Lists its commands from a table, and imports one when it is called.
+
+    Attributes:
+        told: command → what it does.
+        modules: prefix of the modules that hold them, each as `command`.
+    """
+
+    told: ClassVar[dict[str, str]] = COMMANDS
+    modules = "headsmith.cli."
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        """Name them in the table's order."""
+        return list(self.told)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        """Import one."""
+        if cmd_name not in self.told:
             return None
-        found: click.Command = import_module(f"headsmith.cli.{cmd_name}").command
+        found: click.Command = import_module(self.modules + cmd_name).command
         return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command asked for, or tell what it may have been meant as."""
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        if name not in self.told and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self.told, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(self.told)}."
             raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.told.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete names from the table alone."""
         from click.shell_completion import CompletionItem
 
         # Command.shell_complete, past Group's, which would import every command.
         found = click.Command.shell_complete(self, ctx, incomplete)
-        names = [n for n in COMMANDS if n.startswith(incomplete)]
-        return [CompletionItem(n, help=COMMANDS[n]) for n in names] + found
+        names = [n for n in self.told if n.startswith(incomplete)]
+        return [CompletionItem(n, help=self.told[n]) for n in names] + found
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run, and end quietly when the reader of a pipe has gone."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -115,7 +130,7 @@ class _Commands(click.Group):
 
 
 @click.group(
-    cls=_Commands,
+    cls=Commands,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

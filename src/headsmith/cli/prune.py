@@ -186,7 +186,8 @@ def command(
 
     MODEL is a local folder or the id of a model on the hub. No labels are needed: texts like
     those the model is for show which heads and neurons matter. Some hundred are enough, 1,500
-    are better.
+    are better. A QA model of `headsmith qa train` takes a SQuAD file as --data, and keeps its
+    own loss low.
     """
     amounts = {"flops": flops, "params": params, "latency": latency, "keep": keep}
     budget = _budget({**amounts, "size": size}, plan_file)
@@ -196,27 +197,23 @@ def command(
         raise click.UsageError(
             "Name a file with texts like those the model is for: --data texts.txt."
         )
-    from headsmith.pruning.data import read_texts, tokenize
+    from headsmith.cli.calibration import make_batches, read_material
 
-    read = read_texts(data, column=text_column)
+    read = read_material(model, data, text_column)
     with output.working("Opening the model"):
-        from headsmith.cli.loading import (
-            choose_objective,
-            fit_length,
-            open_model,
-            sentence_files,
-        )
+        from headsmith.cli.loading import choose_objective, open_model, sentence_files
         from headsmith.pruning.budget import Floors
         from headsmith.pruning.pipeline import check_model
 
         opened, tokenizer = open_model(model, device)
         check_model(opened)
         objective = choose_objective(opened, model, match)  # type: ignore[arg-type]
-        batches = tokenize(
+        batches = make_batches(
             read,
+            opened,
             tokenizer,
             batch_size=batch_size,
-            max_length=fit_length(opened, max_length),
+            max_length=max_length,
             limit=texts,
             seed=seed,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from headsmith.cli.output import Output, output_options
 from headsmith.cli.writing import write_file
 from headsmith.errors import DataError
+from headsmith.spec.qa_run import QARunRecord
 from headsmith.spec.run import FILE_NAME, RunRecord
 
 __all__ = ["command", "read_record"]
@@ -37,26 +39,32 @@ _LARGEST = 256 * 2**20  # bytes; a record of the largest models is far below
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
 @output_options
 def command(run: Path, target: Path, overwrite: bool, output: Output) -> None:
-    """Draw the report page of a pruning run again.
+    """Draw the report page of a run again.
 
-    RUN is the headsmith-run.json that `headsmith prune` wrote, or the folder it is in. The
-    page is one HTML file that needs nothing else.
+    RUN is the headsmith-run.json that `headsmith prune` or `headsmith qa train` wrote, or the
+    folder it is in. The page is one HTML file that needs nothing else.
     """
-    from headsmith.report.headline import headline
-    from headsmith.report.page import render
-
     record = read_record(run)
-    write_file(target, render(record), overwrite=overwrite)
+    if isinstance(record, QARunRecord):
+        from headsmith.report.qa_page import qa_headline, render_qa
+
+        told, page = qa_headline(record), render_qa(record)
+    else:
+        from headsmith.report.headline import headline
+        from headsmith.report.page import render
+
+        told, page = headline(record), render(record)
+    write_file(target, page, overwrite=overwrite)
     output.result(
-        {"report": target, "headline": headline(record)},
-        f" {headline(record)}",
+        {"report": target, "headline": told},
+        f" {told}",
         f" Report written to {target}",
         brief=[str(target)],
     )
 
 
-def read_record(path: Path) -> RunRecord:
-    """Read a run record.
+def read_record(path: Path) -> RunRecord | QARunRecord:
+    """Read a run record, of pruning or of QA training.
 
     Args:
         path: the JSON file, or the folder that holds `headsmith-run.json`.
@@ -73,8 +81,16 @@ def read_record(path: Path) -> RunRecord:
     try:
         if file.stat().st_size > _LARGEST:
             raise DataError(f"{file} is too large to be a run record.")
-        return RunRecord.from_json(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 text: {error}.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+    return QARunRecord.from_json(text) if _is_qa(text) else RunRecord.from_json(text)
+
+
+def _is_qa(text: str) -> bool:
+    try:
+        return QARunRecord.is_one(json.loads(text))
+    except (ValueError, RecursionError):
+        return False

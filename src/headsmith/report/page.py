@@ -15,7 +15,7 @@ from headsmith.report.numbers import closeness, percent
 from headsmith.report.snippet import snippet
 from headsmith.spec.run import RunRecord
 
-__all__ = ["render"]
+__all__ = ["day", "render", "template"]
 
 
 def render(record: RunRecord) -> str:
@@ -44,7 +44,7 @@ def render(record: RunRecord) -> str:
         (True, False)
     """
     try:
-        return _template().render(**_contents(record))
+        return template().render(**_contents(record))
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise DataError(
             "The run record holds values that cannot be drawn. Expected what "
@@ -53,7 +53,8 @@ def render(record: RunRecord) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str = "page.html.j2") -> jinja2.Template:
+    """One of the pages' templates, in which every value is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headsmith.report"),
         autoescape=True,
@@ -61,7 +62,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _contents(record: RunRecord) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _contents(record: RunRecord) -> dict[str, Any]:
             "Versions": list({"headsmith": record.headsmith, **record.versions}.items()),
             "Time": tables.stages(record.seconds),
         },
-        "created": _day(record.created),
+        "created": day(record.created),
     }
 
 
@@ -116,7 +117,7 @@ def _samples(record: RunRecord) -> list[tuple[str, str]]:
     return found
 
 
-def _day(created: str) -> str:
+def day(created: str) -> str:
     """A time as people write it; as it came where it cannot be read."""
     try:
         when = datetime.fromisoformat(created)

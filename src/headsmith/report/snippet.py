@@ -38,6 +38,8 @@ def snippet(record: RunRecord, kind: Kind = "transformers") -> str:
     folder = record.settings.get("output")
     # JSON writes a string as Python would, with every odd character escaped.
     path = json.dumps(folder if isinstance(folder, str) and folder else "path/to/the/folder")
+    if record.model_class == "QAModel":
+        return f"from headsmith.qa import QAModel\n\nmodel = QAModel.from_pretrained({path})\n"
     auto = auto_class(record)
     if kind == "standalone":
         return (

@@ -14,5 +14,11 @@ STAGES = {
     "distillation": "Distilling",
     "quality": "Comparing outputs",
     "latency": "Timing",
+    "train": "Training",
+    "windows": "Making windows",
+    "calibrate": "Fitting when to say no answer",
+    "evaluate": "Answering",
+    "features": "Reading questions",
+    "fit": "Fitting the answer class",
 }
 """Stage of the engine → its title. Others are shown by their own name."""

@@ -5,9 +5,17 @@ Colours are classes, which the page's style sheet fills for light, dark and prin
 
 from __future__ import annotations
 
+from headsmith.report.figures.curves import loss_curve, threshold_curve
 from headsmith.report.figures.heads import head_map
 from headsmith.report.figures.latency import latency_bars
 from headsmith.report.figures.neurons import neuron_bars
 from headsmith.report.figures.repair import repair_bars
 
-__all__ = ["head_map", "latency_bars", "neuron_bars", "repair_bars"]
+__all__ = [
+    "head_map",
+    "latency_bars",
+    "loss_curve",
+    "neuron_bars",
+    "repair_bars",
+    "threshold_curve",
+]

@@ -23,7 +23,7 @@ demo: setup  ## prune a real model to half its FLOPs and show before and after
 	$(BIN)/headsmith demo
 
 test: setup  ## run the tests and every example in the docs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: setup  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .

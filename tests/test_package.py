@@ -39,7 +39,9 @@ def test_public_names_exist(name: str) -> None:
     assert getattr(headsmith, name) is not None
 
 
-@pytest.mark.parametrize("module", ["headsmith.torch", "headsmith.pruning", "headsmith.errors"])
+@pytest.mark.parametrize(
+    "module", ["headsmith.torch", "headsmith.pruning", "headsmith.errors", "headsmith.qa"]
+)
 def test_all_names_what_is_there(module: str) -> None:
     found = import_module(module)
     assert sorted(set(found.__all__)) == sorted(found.__all__)

@@ -184,5 +184,7 @@ def _record(name: str, out: Path) -> RunRecord | None:
         record = read_record(Path(name))
     except DataError:
         return None
+    if not isinstance(record, RunRecord):
+        return None
     record.settings["output"] = str(out)
     return record

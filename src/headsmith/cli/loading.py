@@ -119,7 +119,7 @@ def open_without_tokenizer(name: str, device: str | torch.device | None = None) 
 
 def is_qa(name: str) -> bool:
     """Whether a name is that of a QA model which headsmith wrote."""
-    return _read(name, "headsmith-qa.json") is not None
+    return read_file(name, "headsmith-qa.json") is not None
 
 
 def open_tokenizer(name: str) -> Any:

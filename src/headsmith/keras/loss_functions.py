@@ -67,10 +67,11 @@ def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:
         ignore_index: What the last place is filled with.
 
     Returns:
-        int32 (..., seq): a NumPy array where values can be read, else a tensor.
+        int32 (..., seq).
 
     Example:
-        >>> shift_left([[5, 6, 7]]).tolist()
+        >>> from headsmith.keras.eager import values
+        >>> values(shift_left([[5, 6, 7]])).tolist()
         [[6, 7, -100]]
     """
     labels = as_integers(labels)

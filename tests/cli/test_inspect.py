@@ -128,18 +128,11 @@ def test_bad_data(
 
 
 def test_a_model_of_an_unknown_kind(headsmith: Run, tmp_path: Path) -> None:
-    config = transformers.AlbertConfig(
-        vocab_size=9,
-        embedding_size=8,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
-    )
-    transformers.AlbertModel(config).save_pretrained(tmp_path)
+    config = transformers.FNetConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1)
+    transformers.FNetModel(config).save_pretrained(tmp_path)
     answer = headsmith("inspect", tmp_path)
     assert (answer.code, answer.out) == (3, "")
-    assert "No family describes models of type 'albert'" in answer.err
+    assert "No family describes models of type 'fnet'" in answer.err
 
 
 def test_a_wrong_device_is_wrong_usage(headsmith: Run, tiny_encoder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,9 +159,10 @@ def test_a_broken_pipe_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stages_are_those_of_the_engine() -> None:
     # Titles for stages that the engine no longer has would go unnoticed.
     root = Path(module.__file__).parents[1]
-    source = "".join(p.read_text(encoding="utf-8") for p in root.rglob("*.py"))
+    files = [p for p in root.rglob("*.py") if p.name != "stages.py"]
+    source = "".join(p.read_text(encoding="utf-8") for p in files)
     for stage in STAGES:
-        assert f'("{stage}"' in source, f"no code reports the stage {stage!r}"
+        assert re.search(rf'[(, ]"{stage}"[,)]', source), f"no code reports the stage {stage!r}"
 
 
 def test_console_is_rich_only_when_used() -> None:

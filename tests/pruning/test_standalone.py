@@ -172,6 +172,10 @@ def test_dense_models_have_no_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(TINY_MODELS))
 def test_sizes_tell_every_shape(name: str) -> None:
     model = _cut(name, hollow=True)
+    if name in ("albert", "mpnet", "t5"):  # their attention computes otherwise once it is cut
+        with pytest.raises(CheckpointError, match="which only headsmith has"):
+            sizes_of(model)
+        return
     told = sizes_of(model)
     shapes = told["shapes"]
     base = getattr(model, model.base_model_prefix, model)

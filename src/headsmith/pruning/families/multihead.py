@@ -121,7 +121,8 @@ def open_attention(model: nn.Module) -> int:
     Example:
         >>> from torch import nn
         >>> from headsmith.pruning.families import describe, open_attention
-        >>> model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), num_layers=1)
+        >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        >>> model = nn.TransformerEncoder(layer, num_layers=1)
         >>> open_attention(model)
         1
         >>> [(b.name, b.count) for b in describe(model).blocks]
@@ -138,6 +139,9 @@ def open_attention(model: nn.Module) -> int:
     for _, module in found:
         module.__class__ = OpenAttention
         module._qkv_same_embed_dim = False  # what torch's layers ask before they take a short cut
+    for encoder in model.modules() if found else ():
+        if isinstance(encoder, nn.TransformerEncoder):
+            encoder.use_nested_tensor = False  # packs padded inputs for that short cut
     return len(found)
 
 

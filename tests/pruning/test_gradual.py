@@ -71,7 +71,7 @@ def test_the_cubic_schedule_is_that_of_the_paper() -> None:
 def _optimizer(kind: str, model: nn.Module) -> torch.optim.Optimizer:
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.01},
-        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=1e-3, amsgrad=True)

@@ -106,7 +106,8 @@ def open_attention(model: nn.Module) -> int:
     """Make every `nn.MultiheadAttention` in a model one whose heads can be removed, in place.
 
     Results are the same but for rounding; weights, their names and the state dict do not change.
-    torch's fused inference path of `nn.TransformerEncoderLayer` is not taken any more.
+    torch's fused inference path of `nn.TransformerEncoderLayer` is not taken any more, nor are
+    padded inputs packed for it.
 
     Args:
         model: any model.

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks import APART, TOPICS, environment
+from benchmarks import APART, HERE, TOPICS, environment
 
 
 def main() -> int:
@@ -18,18 +18,23 @@ def main() -> int:
     topics = arguments.only or list(TOPICS)
     if arguments.inside:
         return run(topics)
-    inside = [topic for topic in topics if topic not in APART]
-    status = _inside(inside) if inside else 0
+    status = 0
+    here = [topic for topic in topics if topic in HERE]
+    if here:
+        status = _inside(sys.executable, here)
+    inside = [topic for topic in topics if topic not in (*HERE, *APART)]
+    if inside:
+        status = _inside(environment.python(), inside) or status
     for topic in topics:
         if topic in APART:
             importlib.import_module(f"benchmarks.{topic}").main()
     return status
 
 
-def _inside(topics: list[str]) -> int:
+def _inside(interpreter: str | os.PathLike[str], topics: list[str]) -> int:
     choice = [word for topic in topics for word in ("--only", topic)]
     return subprocess.run(
-        [environment.python(), "-m", "benchmarks", "--inside", *choice],
+        [interpreter, "-m", "benchmarks", "--inside", *choice],
         cwd=environment.ROOT,
         # Ours comes from the source tree: it is not installed beside the reference.
         env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."]), **QUIET},

@@ -1,16 +1,18 @@
-"""The losses, beside what Transformers 5 computes: `cross_entropy` of the float32 logits.
+"""The losses, beside those of Transformers 5; 4.34 computes the same inside each model.
 
-4.34 computes the same inside each model. The language-model losses from hidden states stand
-beside the product with the output weights and that cross-entropy.
+The language-model losses from hidden states stand beside the product with the output weights and
+the cross-entropy of its float32 values.
 """
 
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from transformers.loss import loss_utils as reference
 
 from benchmarks.harness import Case, Sides
 from headsmith.torch import linear_losses, losses
@@ -70,7 +72,7 @@ def _from_logits(share: float) -> Sides:
     labels = _labels(512, VOCABULARY, share)
     return Sides(
         _with_gradient(lambda x: losses.masked_language_modeling_loss(x, labels), logits),
-        _with_gradient(lambda x: _plain(x, labels), logits),
+        _with_gradient(lambda x: reference.ForMaskedLMLoss(x, labels, VOCABULARY), logits),
     )
 
 
@@ -94,22 +96,19 @@ def _causal() -> Sides:
     logits = torch.randn(4, 128, VOCABULARY, requires_grad=True)
     labels = torch.randint(0, VOCABULARY, (4, 128))
 
-    def shifted(x: Tensor) -> Tensor:
-        return _plain(x, F.pad(labels, (0, 1), value=-100)[..., 1:].contiguous())
-
     return Sides(
         _with_gradient(lambda x: losses.causal_language_modeling_loss(x, labels), logits),
-        _with_gradient(shifted, logits),
+        _with_gradient(lambda x: reference.ForCausalLMLoss(x, labels, VOCABULARY), logits),
     )
 
 
 def _tokens() -> Sides:
     torch.manual_seed(0)
     logits = torch.randn(32, 384, 9, requires_grad=True)
-    labels = _labels(32 * 384, 9, 0.6).view(32, 384)
+    labels, config = _labels(32 * 384, 9, 0.6).view(32, 384), SimpleNamespace(num_labels=9)
     return Sides(
         _with_gradient(lambda x: losses.token_classification_loss(x, labels), logits),
-        _with_gradient(lambda x: _plain(x, labels), logits),
+        _with_gradient(lambda x: reference.ForTokenClassification(x, labels, config), logits),
     )
 
 
@@ -118,24 +117,19 @@ def _spans() -> Sides:
     start, end = (torch.randn(32, 384, requires_grad=True) for _ in range(2))
     at = torch.randint(0, 384, (2, 32))
 
-    def plain(start: Tensor, end: Tensor) -> Tensor:
-        inside = at.clamp(0, 384)
-        parts = [
-            F.cross_entropy(x, y, ignore_index=384)
-            for x, y in zip((start, end), inside, strict=True)
-        ]
-        return (parts[0] + parts[1]) / 2
-
     return Sides(
         _with_gradient(lambda s, e: losses.question_answering_loss(s, e, *at), start, end),
-        _with_gradient(plain, start, end),
+        _with_gradient(lambda s, e: reference.ForQuestionAnsweringLoss(s, e, *at), start, end),
     )
 
 
 def _classes() -> Sides:
     torch.manual_seed(0)
     logits, labels = torch.randn(256, 5, requires_grad=True), torch.randint(0, 5, (256,))
+    config = SimpleNamespace(num_labels=5, problem_type=None)
     return Sides(
         _with_gradient(lambda x: losses.sequence_classification_loss(x, labels), logits),
-        _with_gradient(lambda x: _plain(x, labels), logits),
+        _with_gradient(
+            lambda x: reference.ForSequenceClassificationLoss(labels, x, config), logits
+        ),
     )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from headsmith.pruning.families import Block, Description, describe
-from headsmith.pruning.latency import measure, random_batch
+from headsmith.pruning.latency import measure, random_batch, synchronize
 from headsmith.pruning.replay import Replay, inference, to_device
 from headsmith.pruning.surgery import cut
 from headsmith.spec.cost import BlockShape
@@ -142,12 +142,10 @@ def _time_sizes(
 
 def _call(run: Replay, inputs: dict[str, Tensor], layer: int, given: Any) -> float:
     device = next(iter(inputs.values())).device
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     run(inputs, start=layer, given=given, stop=layer)
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 

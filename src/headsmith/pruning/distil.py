@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,27 +148,14 @@ class _Targets:
 @contextmanager
 def _training(model: nn.Module, trained: Sequence[nn.Parameter]) -> Iterator[None]:
     """Gradients for what is trained, none for the rest; no dropout, for the teacher has none."""
-    config: Any = getattr(model, "config", None)
-    asked = {p: p.requires_grad for p in model.parameters()}
-    mode = {m: m.training for m in model.modules()}
-    use_cache = getattr(config, "use_cache", None)
-    model.eval()
-    for parameter in asked:
-        parameter.requires_grad_(False)
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    if use_cache is not None:
-        config.use_cache = False
-    try:
-        with torch.enable_grad():
+    with inference(model), torch.enable_grad():
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        try:
             yield
-    finally:
-        for parameter, wanted in asked.items():
-            parameter.requires_grad_(wanted)
-        for module, training in mode.items():
-            module.training = training
-        if use_cache is not None:
-            config.use_cache = use_cache
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(False)  # `inference` gives back what was asked for
 
 
 def _better(

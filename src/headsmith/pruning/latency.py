@@ -21,7 +21,7 @@ from headsmith.errors import DataError
 from headsmith.pruning.replay import inference
 from headsmith.spec.run import Timing
 
-__all__ = ["longest_input", "measure", "random_batch"]
+__all__ = ["longest_input", "measure", "random_batch", "synchronize"]
 
 _FEWEST_ROUNDS = 3
 _USUAL_ROUNDS = 10
@@ -101,10 +101,10 @@ def _call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Callable[[], float]
     device = _device(model)
 
     def timed() -> float:
-        _synchronize(device)
+        synchronize(device)
         start = time.perf_counter()
         model(**inputs)
-        _synchronize(device)
+        synchronize(device)
         return time.perf_counter() - start
 
     return timed
@@ -189,6 +189,7 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done what it was asked for; a CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -306,6 +306,8 @@ def sentence_files(name: str) -> dict[str, str | bytes]:
     modules = _read_json(name, "modules.json")
     if pooling_of(name) is None or not isinstance(modules, list):
         return {}
+    if not all(isinstance(module, dict) for module in modules):
+        return {}
     found: dict[str, str | bytes] = {
         f: text for f in _SENTENCE_FILES if (text := read_file(name, f)) is not None
     }

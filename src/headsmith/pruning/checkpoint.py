@@ -158,7 +158,32 @@ def load(
     except HeadsmithError:
         raise
     except Exception as error:
-        raise CheckpointError(_unreadable(path, error)) from error
+        misfits = _misfits(model_class, path, config, options) if "mismatch" in str(error) else []
+        raise CheckpointError(
+            _unfitting(path, misfits) if misfits else _unreadable(path, error)
+        ) from error
+
+
+def _misfits(
+    model_class: type[Any], path: object, config: Any, options: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """(weight, its shape in the file, its shape by the config); Transformers only logs them."""
+    asked = {**options, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    try:
+        _, report = model_class.from_pretrained(path, config=config, **asked)
+        return sorted((str(n), tuple(a), tuple(b)) for n, a, b in report["mismatched_keys"])
+    except Exception:  # the first error is the one to tell
+        return []
+
+
+def _unfitting(path: object, misfits: list[tuple[str, Any, Any]]) -> str:
+    name, found, expected = misfits[0]
+    others = f", and so for {len(misfits) - 1} more" if len(misfits) > 1 else ""
+    return (
+        f"The weights at {str(path)!r} do not have the shapes that config.json says: of {name} "
+        f"expected {list(expected)}, received {list(found)}{others}. The config, or the plan in "
+        "it, is not the one these weights were saved with."
+    )
 
 
 def _plan_of_transformers4(config: Any, pruned_heads: Mapping[Any, Any]) -> PrunePlan:
@@ -176,9 +201,11 @@ def _plan_of_transformers4(config: Any, pruned_heads: Mapping[Any, Any]) -> Prun
 
 
 def _unreadable(path: object, error: Exception) -> str:
-    reason = str(error).strip().splitlines()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # "Validation error for field 'hidden_size':" goes on in the next line.
+    told = 2 if lines and lines[0].endswith(":") else 1
+    reason = " ".join(lines[:told]).rstrip(".") or type(error).__name__
     return (
-        f"No model can be opened at {str(path)!r} "
-        f"({reason[0] if reason else type(error).__name__}). Expected a folder, or the id of a "
+        f"No model can be opened at {str(path)!r} ({reason}). Expected a folder, or the id of a "
         "model on the hub, with config.json and safetensors weights."
     )

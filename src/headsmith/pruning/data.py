@@ -51,7 +51,7 @@ def read_texts(path: str | os.PathLike[str], *, column: str | None = None) -> li
         found = readers[path.suffix.lower()](path, column)
         texts = dict.fromkeys(t for t in (text.strip() for text in found) if t)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}.") from error
+        raise DataError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
     except csv.Error as error:
         raise DataError(f"{path} is not a readable table: {error}.") from error
     except OSError as error:

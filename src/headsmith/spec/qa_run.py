@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headsmith.errors import DataError
+from headsmith.spec.typed import check_fields
 
 __all__ = ["QARunRecord", "thinned"]
 
@@ -86,9 +87,10 @@ class QARunRecord:
                 f"Received version {data.get('version')!r}."
             )
         try:
+            check_fields(cls, data)
             given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
             for name in ("losses", "thresholds"):
-                given[name] = [(float(a), float(b)) for a, b in data.get(name, [])]
+                given[name] = [(a, b) for a, b in data.get(name, [])]
             return cls(**given)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The run record is incomplete or malformed: {error}.") from error

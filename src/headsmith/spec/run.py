@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headsmith.errors import DataError
+from headsmith.spec.typed import check_fields
 
 __all__ = ["FILE_NAME", "BlockRun", "LatencyRun", "RunRecord", "Timing"]
 
@@ -150,14 +151,15 @@ class RunRecord:
                 f"Received version {data.get('version')!r}."
             )
         try:
+            check_fields(cls, data)
             given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-            given["blocks"] = [BlockRun(**b) for b in data["blocks"]]
+            given["blocks"] = [_checked(_read(BlockRun, b)) for b in data["blocks"]]
             given["latency"] = [
-                LatencyRun(r["batch"], r["length"], Timing(**r["before"]), Timing(**r["after"]))
+                _read(LatencyRun, {**r, **{k: _read(Timing, r[k]) for k in ("before", "after")}})
                 for r in data.get("latency", [])
             ]
             return cls(**given)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The run record is incomplete or malformed: {error}.") from error
 
     @classmethod
@@ -172,3 +174,28 @@ class RunRecord:
         except (ValueError, RecursionError) as error:
             raise DataError(f"The run record is not valid JSON: {error}.") from error
         return cls.from_dict(data)
+
+
+def _read(kind: type[Any], data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected an object for {kind.__name__}. Received {data!r}"[:200])
+    check_fields(kind, data)
+    return kind(**data)
+
+
+def _checked(block: BlockRun) -> BlockRun:
+    # A page is drawn from these: a count of a trillion would be drawn for as long.
+    if not (0 <= block.count <= 2**24 and 0 <= block.layer <= 2**16):
+        raise ValueError(
+            f"count is from 0 to {2**24} and layer from 0 to {2**16}. "
+            f"Received {block.count} and {block.layer}"
+        )
+    kept = block.kept
+    if any(not 0 <= k < block.count for k in kept) or len(set(kept)) < len(kept):
+        raise ValueError(f"kept indices of {block.name} are below {block.count}, none twice")
+    if len(block.importance) not in (0, block.count):
+        raise ValueError(
+            f"{block.name} has {block.count} {block.kind}. "
+            f"Received the importance of {len(block.importance)}"
+        )
+    return block

@@ -55,24 +55,29 @@ def _places(node: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-def spoilt_bytes(data: bytes) -> st.SearchStrategy[bytes]:
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["replace", "cut", "insert", "remove"]),
+        st.integers(0, 2**20),
+        st.binary(min_size=1, max_size=9),
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""How bytes are spoilt; small, whatever the bytes are."""
+
+
+def spoil_bytes(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
     """`data` cut short, with some bytes replaced, or with a piece put in or taken out."""
-
-    @st.composite
-    def draw_bytes(draw: st.DrawFn) -> bytes:
-        found = bytearray(data)
-        for _ in range(draw(st.integers(1, 4))):
-            at = draw(st.integers(0, max(0, len(found) - 1)))
-            way = draw(st.sampled_from(["replace", "cut", "insert", "remove"]))
-            piece = draw(st.binary(min_size=1, max_size=9))
-            if way == "replace":
-                found[at : at + len(piece)] = piece
-            elif way == "cut":
-                del found[at:]
-            elif way == "insert":
-                found[at:at] = piece
-            else:
-                del found[at : at + len(piece)]
-        return bytes(found)
-
-    return draw_bytes()
+    found = bytearray(data)
+    for way, place, piece in edits:
+        at = place % max(1, len(found))
+        if way == "replace":
+            found[at : at + len(piece)] = piece
+        elif way == "cut":
+            del found[at:]
+        elif way == "insert":
+            found[at:at] = piece
+        else:
+            del found[at : at + len(piece)]
+    return bytes(found)

@@ -18,6 +18,7 @@ __all__ = ["read_tensorflow_checkpoint"]
 
 _FILE = "tf_model.h5"
 _INDEX = "tf_model.h5.index.json"
+_MOST_COMPRESSED = 1024  # as deflate packs zeros; more is a small file that fills memory
 
 
 def read_tensorflow_checkpoint(path: str | PathLike[str]) -> dict[str, npt.NDArray[np.generic]]:
@@ -62,6 +63,8 @@ def _files(path: Path) -> list[Path]:
             names = sorted({str(name) for name in named})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path / _INDEX} is no index of shards: {error}.") from error
+        if not names:
+            raise CheckpointError(f"{path / _INDEX} names no shards.")
         if any(Path(name).name != name for name in names):
             raise CheckpointError(f"{path / _INDEX} names files outside its folder: {names}.")
         files = [path / name for name in names]
@@ -97,12 +100,20 @@ def _read(file: Path) -> dict[str, npt.NDArray[np.generic]]:
                     raise CheckpointError(
                         f"{file} holds {place!r} of dtype {dataset.dtype}, which is no weight."
                     )
+                stored = dataset.id.get_storage_size()
+                if dataset.nbytes > _MOST_COMPRESSED * stored:
+                    raise CheckpointError(
+                        f"{file} says that {place!r} takes {dataset.nbytes:,} bytes, but holds "
+                        f"{stored:,}. Nothing was read."
+                    )
                 path = _path(root, place)
                 name = state_name(path)
                 if name in weights:
                     raise CheckpointError(f"{file} holds the weight {name!r} a second time.")
                 weights[name] = as_state(path, np.asarray(dataset[()]))
-    except OSError as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # h5py has another one for each way a file can be damaged
         raise CheckpointError(f"{file} cannot be read as an HDF5 file: {error}.") from error
     if not weights:
         raise CheckpointError(f"{file} holds no weights.")

@@ -7,12 +7,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headsmith.errors import OutputError
 
 __all__ = ["check_target", "new_folder", "replace_file"]
+
+_TRIES = 100  # to replace a folder that others replace at the same time
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:
@@ -25,16 +27,21 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
     Raises:
         OutputError: it exists, or its parent cannot be written to.
     """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} exists and is not a folder. Choose another output folder.")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise OutputError(
-            f"The output folder {path} exists and is not empty. Nothing was changed. "
-            "Choose another one, or replace it with --overwrite."
-        )
-    parent = next(p for p in path.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{parent} cannot be written to. Choose another output folder.")
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise OutputError(f"{path} exists and is not a folder. Choose another output folder.")
+        if path.is_dir() and any(path.iterdir()) and not overwrite:
+            raise OutputError(
+                f"The output folder {path} exists and is not empty. Nothing was changed. "
+                "Choose another one, or replace it with --overwrite."
+            )
+        parent = next(p for p in path.absolute().parents if p.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{parent} cannot be written to. Choose another output folder.")
+    except OutputError:
+        raise
+    except OSError as error:  # a folder above may not even be looked into, or went away
+        raise OutputError(_explain(path, error)) from error
 
 
 @contextmanager
@@ -61,7 +68,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputError(_explain(path, error)) from error
     try:
         yield aside
-        _move(aside, path)
+        _move(aside, path, overwrite)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -98,23 +105,53 @@ def replace_file(path: Path, data: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _move(aside: Path, path: Path) -> None:
+def _move(aside: Path, path: Path, overwrite: bool) -> None:
     # mkdtemp makes private folders, and safetensors private files.
     mask = _umask()
     for entry in (aside, *aside.rglob("*")):
         entry.chmod((0o777 if entry.is_dir() else 0o666) & ~mask)
-    if not path.exists():
+    if not (overwrite and path.exists()):
+        with suppress(OSError):
+            path.rmdir()  # an empty folder may be filled; Windows renames to no name that exists
+        if path.exists():
+            raise OutputError(
+                f"{path} was written by someone else meanwhile. It is left as it is, and nothing "
+                "else was left behind."
+            )
         aside.rename(path)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-    path.rename(old / path.name)
+    needed = False
     try:
-        aside.rename(path)
-    except OSError:
-        (old / path.name).rename(path)
-        raise
+        for number in range(_TRIES):
+            saved = old / str(number)
+            with suppress(FileNotFoundError):
+                path.rename(saved)
+            try:
+                aside.rename(path)
+                return
+            except OSError as error:
+                if path.exists():
+                    continue  # another writer was faster; ours is the later word
+                needed = saved.exists() and not _moved(saved, path) and not path.exists()
+                if needed:
+                    raise OutputError(
+                        f"Could not write {path}: {error.strerror or error}. What was there is "
+                        f"in {saved}."
+                    ) from error
+                raise
+        raise OutputError(f"Could not write {path}: others write it all the time.")
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        if not needed:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _moved(source: Path, target: Path) -> bool:
+    try:
+        source.rename(target)
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

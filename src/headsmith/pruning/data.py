@@ -21,6 +21,7 @@ __all__ = ["Batch", "Batches", "read_texts", "tokenize"]
 Batch = Mapping[str, Tensor]
 """What one call of a model takes: `input_ids` (batch, seq), `attention_mask` (batch, seq), …"""
 
+_CHARACTERS = 16  # a token has four or five; a text of more is looked at piece by piece
 _USUAL_COLUMNS = ("text", "sentence", "content", "sentence1")
 
 
@@ -184,11 +185,29 @@ def tokenize(
     )
 
 
+def _beginning(text: str, tokenizer: Any, tokens: int) -> str:
+    """As much of a text as holds more tokens than are taken.
+
+    A tokenizer cuts off only what it has read to the end; of a whole book on one line that takes
+    minutes and gigabytes.
+    """
+    size = _CHARACTERS * tokens
+    while size < len(text):
+        found = tokenizer(
+            text[:size], truncation=True, max_length=tokens + 1, add_special_tokens=False
+        )
+        if len(found["input_ids"]) > tokens:
+            return text[:size]
+        size *= 4
+    return text
+
+
 def _batches(
     texts: Sequence[str], tokenizer: Any, size: int, max_length: int
 ) -> list[tuple[Batch, list[str]]]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    texts = [_beginning(text, tokenizer, max_length) for text in texts]
     coded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     order = sorted((i for i, ids in enumerate(coded) if ids), key=lambda i: len(coded[i]))
     found: list[tuple[Batch, list[str]]] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headsmith.errors import OutputError
 
-__all__ = ["check_target", "new_folder", "replace_file"]
+__all__ = ["check_target", "new_folder", "replace_file", "write_file"]
 
 _TRIES = 100  # to replace a folder that others replace at the same time
 
@@ -77,6 +77,27 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a new file, whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        text: what to write, as UTF-8.
+        overwrite: replace a file that is there; it stays whole until the new one is.
+
+    Raises:
+        OutputError: it exists, or it cannot be written; then nothing has changed.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Name a file to write, such as {path}/report.html.")
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists. Nothing was changed. Choose another file, or replace it with "
+            "--overwrite."
+        )
+    _write_whole(path, text.encode(), 0o666 & ~_umask())
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Give a file that is there new contents, whole or not at all; its permissions stay.
 
@@ -89,15 +110,22 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     path = path.resolve()
     try:
-        mode = path.stat().st_mode
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.writing-", dir=path.parent)
+        mode = path.stat().st_mode & 0o7777
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+    _write_whole(path, data, mode)
+
+
+def _write_whole(path: Path, data: bytes, mode: int) -> None:
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.writing-", dir=path.absolute().parent)
     except OSError as error:
         raise OutputError(_explain(path, error)) from error
     aside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        aside.chmod(mode & 0o7777)
+        aside.chmod(mode)  # mkstemp makes private files
         aside.replace(path)
     except OSError as error:
         raise OutputError(_explain(path, error)) from error

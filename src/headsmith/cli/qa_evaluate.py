@@ -11,8 +11,8 @@ import click
 
 from headsmith.cli.output import Output, output_options
 from headsmith.cli.qa_common import read_labelled, refuse_option, tell_problems
-from headsmith.cli.writing import write_file
 from headsmith.errors import DataError
+from headsmith.files import write_file
 
 __all__ = ["command", "read_predictions", "read_scores"]
 

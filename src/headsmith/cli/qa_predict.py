@@ -23,8 +23,8 @@ from headsmith.cli.qa_common import (
     refuse_option,
     tell_problems,
 )
-from headsmith.cli.writing import write_file
 from headsmith.errors import DataError, OutputError
+from headsmith.files import write_file
 
 if TYPE_CHECKING:
     from headsmith.qa.decoding import Prediction

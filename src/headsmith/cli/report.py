@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from headsmith.cli.output import Output, output_options
-from headsmith.cli.writing import write_file
 from headsmith.errors import DataError
+from headsmith.files import write_file
 from headsmith.spec.qa_run import QARunRecord
 from headsmith.spec.run import FILE_NAME, RunRecord
 

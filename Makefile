@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/cpu.txt
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test soak check audit format bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -25,11 +25,19 @@ demo: setup  ## prune a real model to half its FLOPs and show before and after
 test: setup  ## run the tests and every example in the docs
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: setup  ## lint, format, types, direction of imports
+soak: setup  ## a thousand rounds of prune, save and load: nothing may be left behind
+	HEADSMITH_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/hardening/test_soak.py
+
+check: setup audit  ## lint, format, types, direction of imports, known faults in what is pinned
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit:  ## ask for known faults in what is pinned; AUDIT=strict fails if nobody can say
+	@test -d .venv-audit || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --requirement constraints/audit.txt
+	.venv-audit/bin/python .ci/audit.py constraints/*.txt
 
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

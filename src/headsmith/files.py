@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headsmith.errors import OutputError
 
-__all__ = ["check_target", "new_folder", "replace_file"]
+__all__ = ["check_target", "new_folder", "replace_file", "write_file"]
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:
@@ -83,6 +83,26 @@ def replace_file(path: Path, data: bytes) -> None:
     path = path.resolve()
     try:
         mode = path.stat().st_mode
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+    _put(path, data, mode)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, over one that may be there.
+
+    Args:
+        path: the file; its folder is there.
+        data: all of the contents.
+
+    Raises:
+        OutputError: it cannot be written; it is as it was then.
+    """
+    _put(path, data, 0o666 & ~_umask())
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.writing-", dir=path.parent)
     except OSError as error:
         raise OutputError(_explain(path, error)) from error

@@ -117,7 +117,7 @@ def test_the_surgeon_removes_the_cheapest_group_each_time(width: int) -> None:
     x -= x.mean(0)
     covariance = x.T @ x / len(x)
     found = _remove_all(
-        torch.from_numpy(weight),
+        torch.from_numpy(weight.copy()),  # it is used up
         torch.from_numpy(np.linalg.inv(covariance)),
         count,
         width,

@@ -47,7 +47,7 @@ def _whole(
                 def hook(
                     module: nn.Module, args: Any, output: torch.Tensor, name: str = block.name
                 ) -> None:
-                    outputs.setdefault(name, []).append(output)
+                    outputs.setdefault(name, []).append(output)  # noqa: B023
                     found[name]["inputs"].append((args[0].detach(), batch))  # noqa: B023
 
                 writer = description.base.get_submodule(block.writer)

@@ -25,6 +25,7 @@ __all__ = ["obs"]
 
 _DAMPING = 0.03
 _STEPS = 96  # removals a block at most: narrow groups go several at a time
+_ROWS = 512
 _WORTH = 0.7  # with less than this left, what is gone is dropped from the matrices
 
 
@@ -41,7 +42,7 @@ def obs(
     spread = inputs.second_moment if bias(writer) is None else inputs.covariance
     inverse = _invert_(damp_(spread, _DAMPING))
     root = _root(statistics.cotangents.second_moment)
-    matrix = (root.T @ weight(writer).to(root)).to(inverse)
+    matrix = root.T.to(inverse) @ weight(writer).to(inverse)
     return _remove_all(matrix, inverse, block.count, block.width)
 
 
@@ -52,7 +53,8 @@ def _invert_(matrix: Tensor) -> Tensor:
     torch.linalg.cholesky_ex(turned, out=(turned, failed))
     if failed:
         raise torch.linalg.LinAlgError("the covariance of a block is not positive definite")
-    return torch.cholesky_inverse(turned, out=turned)
+    torch.cholesky_inverse(turned, out=turned)
+    return matrix
 
 
 def _root(metric: Tensor) -> Tensor:
@@ -92,9 +94,18 @@ def _remove_all(matrix: Tensor, inverse: Tensor, count: int, width: int) -> Rank
             left = stays.nonzero().squeeze(1)
             groups, stays = groups[left], stays[left]
             columns = _columns(left, width)
-            matrix = matrix[:, columns]
-            inverse = inverse[columns][:, columns]
+            matrix, inverse = matrix[:, columns], _keep_(inverse, columns)
     return Ranking(tuple(order), tuple(importance.tolist()))
+
+
+def _keep_(inverse: Tensor, columns: Tensor) -> Tensor:
+    """Some rows and columns, ascending, moved together in the memory of all."""
+    flat, left = inverse.reshape(-1), len(columns)
+    for first in range(0, left, _ROWS):
+        part = inverse[columns[first : first + _ROWS]][:, columns]
+        # It ends before the rows that are still to be moved.
+        flat[first * left : first * left + part.numel()] = part.flatten()
+    return flat[: left * left].view(left, left)
 
 
 def _columns(groups: Tensor, width: int) -> Tensor:

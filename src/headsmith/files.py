@@ -77,12 +77,12 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
+def write_file(path: Path, contents: str | bytes, *, overwrite: bool = False) -> None:
     """Write a new file, whole or not at all.
 
     Args:
         path: the file; its folder must exist.
-        text: what to write, as UTF-8.
+        contents: what to write; text as UTF-8.
         overwrite: replace a file that is there; it stays whole until the new one is.
 
     Raises:
@@ -95,7 +95,8 @@ def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
             f"{path} exists. Nothing was changed. Choose another file, or replace it with "
             "--overwrite."
         )
-    _write_whole(path, text.encode(), 0o666 & ~_umask())
+    data = contents.encode() if isinstance(contents, str) else contents
+    _write_whole(path, data, 0o666 & ~_umask())
 
 
 def replace_file(path: Path, data: bytes) -> None:

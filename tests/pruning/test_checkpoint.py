@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import TINY_MODELS, batch_for, output_of, plan_from
 from torch import nn
 from transformers import AutoModel
@@ -179,6 +179,23 @@ def test_no_random_weights_ever(tmp_path: Path) -> None:
             },
             "count is an integer from 0",
         ),
+        (
+            {"blocks": {"encoder.layer.0.attention": {"kind": "heads", "count": 4, "kept": "0,3"}}},
+            "the plan is for 4 heads, the model has 3 heads",
+        ),
+        (
+            {"blocks": {"encoder.layer.0.attention": {"kind": "neurons", "count": 3, "kept": "0"}}},
+            "the plan is for 3 neurons, the model has 3 heads",
+        ),
+        (
+            {"blocks": {"encoder.layer.0.attention": {"kind": "heads", "count": 3, "kept": [0]}}},
+            "kept",
+        ),
+        (
+            {"blocks": {"encoder.layer.9.attention": {"kind": "heads", "count": 3, "kept": "0"}}},
+            "does not have",
+        ),
+        ({"format": "pickle"}, "is a JSON object with"),
     ],
 )
 def test_a_tampered_plan_is_refused(
@@ -202,6 +219,52 @@ def test_a_plan_that_does_not_fit_the_weights_is_an_error(tmp_path: Path) -> Non
     config["quantization_config"]["plan"]["blocks"]["encoder.layer.0.attention"]["kept"] = "1"
     (tmp_path / "m/config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"expected \[12, 4\], received \[12, 8\]"):
+        load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("plan", [None, [], "all", {}])
+def test_what_stands_in_the_place_of_a_plan_is_refused(plan: object, tmp_path: Path) -> None:
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["quantization_config"]["plan"] = plan
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(PlanError, match="is a JSON object with"):
+        load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("encoder.layer.0.attention.self.query.weight", (12, 12)),
+        ("encoder.layer.1.output.dense.weight", (12, 3)),
+        ("encoder.layer.1.output.dense.weight", (0,)),
+    ],
+)
+def test_weights_of_another_shape_are_refused(
+    name: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    weights = load_file(tmp_path / "m/model.safetensors")
+    assert weights[name].shape != shape
+    weights[name] = torch.zeros(shape, dtype=torch.float64)
+    save_file(weights, tmp_path / "m/model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="No model can be opened"):
+        load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("change", [{"intermediate_size": 10**9}, {"num_attention_heads": 6}])
+def test_a_config_of_other_sizes_is_refused(change: dict[str, int], tmp_path: Path) -> None:
+    """The empty model is built without memory, so that no number can fill it."""
+    model = TINY_MODELS["bert"]()
+    apply_plan(model, plan_from(model, _KEEP["uneven"]))
+    save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(PlanError, match="the plan is for"):
         load(tmp_path / "m")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,8 +22,11 @@ from headsmith.pruning import (
     rank,
 )
 from headsmith.pruning.families.stack import Block
-from headsmith.pruning.score.obs import _remove_all
+from headsmith.pruning.score.obs import _keep_, _remove_all
 from headsmith.pruning.statistics import collect
+
+obs_module = sys.modules["headsmith.pruning.score.obs"]
+moments_module = sys.modules["headsmith.pruning.moments"]
 
 
 @pytest.mark.parametrize("score", sorted(SCORES))
@@ -117,7 +121,7 @@ def test_the_surgeon_removes_the_cheapest_group_each_time(width: int) -> None:
     x -= x.mean(0)
     covariance = x.T @ x / len(x)
     found = _remove_all(
-        torch.from_numpy(weight),
+        torch.from_numpy(weight.copy()),  # it is used up
         torch.from_numpy(np.linalg.inv(covariance)),
         count,
         width,
@@ -203,3 +207,26 @@ def test_embedding_probes_weigh_what_changes_similarities() -> None:
     mixed = unit.T @ unit / 6
     expected = torch.einsum("bij,jk,bkl->il", tangent, mixed, tangent)
     assert float((found - expected).norm() / expected.norm()) < 0.1
+
+
+def test_rows_and_columns_are_moved_together_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(obs_module, "_ROWS", 3)
+    whole = torch.arange(400.0).reshape(20, 20)
+    columns = torch.tensor([0, 1, 5, 6, 7, 11, 12, 13, 18, 19])
+    expected = whole[columns][:, columns]
+    found = _keep_(whole, columns)
+    assert torch.equal(found, expected)
+    assert found.data_ptr() == whole.data_ptr()
+
+
+def test_very_wide_blocks_are_ranked_in_float32_almost_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = TINY_MODELS["bert"]()
+    data = [batch_for(model, size=8, length=12, seed=i) for i in range(4)]
+    exact = rank(model, data)
+    monkeypatch.setattr(moments_module, "WIDE", 4)
+    monkeypatch.setattr(moments_module, "_ROWS", 5)
+    for name, found in rank(model, data).items():
+        np.testing.assert_allclose(found.importance, exact[name].importance, rtol=1e-2)
+        assert found.best(3)[:1] == exact[name].best(3)[:1]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headsmith.pruning.objective import Objective
     from headsmith.pruning.pipeline import Progress, Pruned
 
-__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "predicted", "run", "write"]
+__all__ = ["PLAN_FILE", "REPORT_FILE", "Job", "make_smaller", "predicted", "run", "write"]
 
 PLAN_FILE = "headsmith-plan.json"
 REPORT_FILE = "report.html"
@@ -47,12 +47,15 @@ class Job:
         floors: what every block keeps at least; None lets whole blocks go.
         batch: sequences of a call that a latency budget is about.
         repair: whether to refit what is left.
+        rounds: in how many rounds of scoring, cutting and repair.
         finetune_minutes: time to spend on distillation.
         seed: of all that is random.
         shapes: (batch, length) pairs to time.
         output: where the checkpoint will be.
         command: the command line that repeats the job.
         settings: further settings to note in the record.
+        work: a folder for what is finished, so that an interrupted job can go on; None keeps
+            nothing.
     """
 
     name: str
@@ -64,12 +67,14 @@ class Job:
     floors: Floors | None = None
     batch: int = 1
     repair: bool = True
+    rounds: int = 1
     finetune_minutes: float = 0.0
     seed: int = 0
     shapes: Sequence[tuple[int, int]] = ((1, 128), (32, 128))
     output: str = ""
     command: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    work: Path | None = None
 
 
 def run(
@@ -85,42 +90,16 @@ def run(
         progress: told how far the work is.
     """
     # What is needed at the end is imported now: a broken installation shows before the work.
-    from headsmith.pruning.budget import Floors
     from headsmith.pruning.compare import compare
     from headsmith.pruning.families import describe
     from headsmith.pruning.latency import measure
-    from headsmith.pruning.pipeline import carry_out, prune
     from headsmith.report.card import card  # noqa: F401
     from headsmith.report.page import render  # noqa: F401
 
     shapes = describe(model).shapes
     before = _totals(model, shapes, job.length)
-    if job.plan is None:
-        pruned = prune(
-            model,
-            data.calibration,
-            objective,
-            length=job.length,
-            score=job.score,
-            floors=job.floors or Floors(),
-            batch=job.batch,
-            mend=job.repair,
-            finetune_minutes=job.finetune_minutes,
-            seed=job.seed,
-            progress=progress,
-            **job.budget,
-        )
-    else:
-        pruned = carry_out(
-            model,
-            job.plan,
-            data.calibration,
-            objective,
-            mend=job.repair,
-            finetune_minutes=job.finetune_minutes,
-            seed=job.seed,
-            progress=progress,
-        )
+    pruned = make_smaller(job, model, data, objective, progress)
+
     quality = compare(
         pruned.dense,
         model,
@@ -141,6 +120,43 @@ def run(
         latency.append(LatencyRun(batch, fitting, found["before"], found["after"]))
     after = _totals(model, describe(model).shapes, job.length)
     return pruned, _record(job, pruned, data, objective, quality, latency, before, after)
+
+
+def make_smaller(
+    job: Job, model: nn.Module, data: Batches, objective: Objective, progress: Progress
+) -> Pruned:
+    """Prune `model` in place; the part of `run` that several processes do together."""
+    from headsmith.pruning.budget import Floors
+    from headsmith.pruning.pipeline import carry_out, prune
+
+    if job.plan is not None:
+        return carry_out(
+            model,
+            job.plan,
+            data.calibration,
+            objective,
+            mend=job.repair,
+            finetune_minutes=job.finetune_minutes,
+            seed=job.seed,
+            work=job.work,
+            progress=progress,
+        )
+    return prune(
+        model,
+        data.calibration,
+        objective,
+        length=job.length,
+        score=job.score,
+        floors=job.floors or Floors(),
+        batch=job.batch,
+        rounds=job.rounds,
+        mend=job.repair,
+        finetune_minutes=job.finetune_minutes,
+        seed=job.seed,
+        work=job.work,
+        progress=progress,
+        **job.budget,
+    )
 
 
 def _record(
@@ -201,6 +217,8 @@ def _optional_settings(job: Job, pruned: Pruned) -> dict[str, Any]:
         found["latency_batch"] = job.batch
     if job.floors is not None and (job.floors.heads or job.floors.neurons):
         found |= {"min_heads": job.floors.heads, "min_neurons": job.floors.neurons}
+    if job.rounds > 1:
+        found["rounds"] = job.rounds
     if pruned.distilled is not None:
         found |= {
             "finetune_minutes": job.finetune_minutes,

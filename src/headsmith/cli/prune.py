@@ -17,7 +17,7 @@ from headsmith.cli.options import (
     device_option,
     length_option,
 )
-from headsmith.cli.output import Output, output_options
+from headsmith.cli.output import Output, output_options, silent
 from headsmith.cli.result import plan_table, summary
 from headsmith.errors import BudgetError, OutputError, PlanError
 from headsmith.files import check_target
@@ -39,6 +39,8 @@ Examples:
   headsmith prune my-encoder --data texts.txt --size 40MB --finetune-minutes 10 -o smaller
   headsmith prune my-encoder --data texts.txt --flops 0.5 --dry-run
   headsmith prune my-encoder --data texts.txt --plan smaller/headsmith-plan.json -o again
+Two processes, each with its half of the texts:
+  torchrun --nproc-per-node 2 -m headsmith.cli prune my-encoder --data texts.txt --keep 0.5 -o out
 Load the result in Python:
   import headsmith.pruning
   model = transformers.AutoModel.from_pretrained("smaller")
@@ -135,6 +137,20 @@ Load the result in Python:
     help="Refit what is left to do what all did.",
 )
 @click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Reach --flops, --params or --size by so many rounds of scoring, cutting and repair.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on with what an interrupted run left in FOLDER.work, or begin anew.",
+)
+@click.option(
     "--finetune-minutes",
     type=click.FloatRange(min=0),
     default=0.0,
@@ -171,6 +187,8 @@ def command(
     latency_batch: int,
     texts: int,
     repair: bool,
+    rounds: int,
+    resume: bool,
     finetune_minutes: float,
     timed: bool,
     length: int,
@@ -200,6 +218,11 @@ def command(
     from headsmith.cli.calibration import make_batches, read_material
 
     read = read_material(model, data, text_column)
+    from headsmith.pruning.processes import is_first, processes
+
+    click.get_current_context().with_resource(processes())
+    if not is_first():
+        output.quiet = True
     with output.working("Opening the model"):
         from headsmith.cli.loading import choose_objective, open_model, sentence_files
         from headsmith.pruning.budget import Floors
@@ -228,31 +251,39 @@ def command(
     if dry_run:
         _dry_run(opened, batches, objective, search, plan, output)
         return
-    from headsmith.cli.job import Job, run, shown_path, write
+    from headsmith.cli.job import Job, make_smaller, run, shown_path, write
+    from headsmith.cli.resume import resumable
     from headsmith.report.headline import headline
 
-    job = Job(
-        name=model,
-        source=data.name,
-        budget=budget,
-        plan=plan,
-        length=length,
-        score=score,
-        floors=search["floors"],
-        batch=latency_batch,
-        repair=repair,
-        finetune_minutes=finetune_minutes,
-        seed=seed,
-        shapes=tuple((n, length) for n in sorted({1, 32, latency_batch})) if timed else (),
-        output=str(out),
-        command=shlex.join(["headsmith", *sys.argv[1:]]),
-        settings={"batch_size": batch_size, "max_length": max_length},
-    )
-    with output.progress() as report:
-        pruned, record = run(job, opened, batches, objective, report)
     assert out is not None  # noqa: S101 - _check_out saw to it
-    with output.working("Saving"):
-        written = write(out, pruned, record, tokenizer, sentence_files(model), overwrite=overwrite)
+    with resumable(out, output, resume=resume) as work:
+        job = Job(
+            name=model,
+            source=data.name,
+            budget=budget,
+            plan=plan,
+            length=length,
+            score=score,
+            floors=search["floors"],
+            batch=latency_batch,
+            repair=repair,
+            rounds=rounds,
+            finetune_minutes=finetune_minutes,
+            seed=seed,
+            shapes=tuple((n, length) for n in sorted({1, 32, latency_batch})) if timed else (),
+            output=str(out),
+            command=shlex.join(["headsmith", *sys.argv[1:]]),
+            settings={"batch_size": batch_size, "max_length": max_length},
+            work=work,
+        )
+        if not is_first():
+            make_smaller(job, opened, batches, objective, silent)
+            return
+        with output.progress() as report:
+            pruned, record = run(job, opened, batches, objective, report)
+        with output.working("Saving"):
+            files = sentence_files(model)
+            written = write(out, pruned, record, tokenizer, files, overwrite=overwrite)
     output.result(
         {
             "written": {kind: str(path) for kind, path in written.items()},
@@ -327,6 +358,7 @@ def _dry_run(
     from headsmith.cli.result import size_table
     from headsmith.pruning.families import describe
     from headsmith.pruning.pipeline import make_plan
+    from headsmith.pruning.processes import is_first
     from headsmith.pruning.surgery import check_plan
 
     description = describe(model)
@@ -334,6 +366,8 @@ def _dry_run(
         with output.progress() as report:
             plan, _ = make_plan(model, batches.calibration, objective, progress=report, **search)
     check_plan(plan, description)
+    if not is_first():
+        return
     before, after = predicted(model, description.shapes, plan, search["length"])
     output.result(
         {"plan": plan.to_dict(), "before": before, "after": after},

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from headsmith.pruning.compare import output_error
 from headsmith.pruning.data import Batch
 from headsmith.pruning.objective import Objective
+from headsmith.pruning.processes import from_first, is_first, take_from_first
 from headsmith.pruning.replay import inference, to_device
+from headsmith.pruning.work import (
+    Work,
+    fingerprint_of_data,
+    fingerprint_of_model,
+    key_of,
+    name_of,
+)
 
 __all__ = ["Distilled", "distil"]
 
@@ -56,6 +64,7 @@ def distil(
     *,
     minutes: float,
     seed: int = 0,
+    work: Work | None = None,
     step: Callable[[int, int], None] | None = None,
 ) -> Distilled:
     """Train `pruned` in place to follow `dense`; input embeddings stay as they are.
@@ -67,12 +76,45 @@ def distil(
         objective: what to match.
         minutes: how long to train; the learning rate falls to zero over that time.
         seed: of the order of the batches.
+        work: where the outcome is kept, and taken from.
         step: called with (seconds spent, seconds in all), both whole.
     """
+    trained = _trained(pruned)
+    work, key = work or Work(), ""
+    if work.folder is not None:
+        weights = fingerprint_of_model(dense), fingerprint_of_model(pruned)
+        key = key_of(*weights, fingerprint_of_data(batches), [minutes, seed, *name_of(objective)])
+    held = work.read_tensors("distillation", key)
+    if held is not None:
+        with torch.no_grad():
+            for place, parameter in enumerate(trained):
+                parameter.copy_(held[0][str(place)])
+        return Distilled(**held[1])
+    found = None
+    if is_first():  # it goes by the clock: one process trains, and the others take what it has
+        found = _train(dense, pruned, batches, objective, trained, minutes, seed, step)
+    take_from_first(trained)
+    found = from_first(found)
+    assert found is not None  # noqa: S101 - the first process has it
+    work.write_tensors(
+        "distillation", key, {str(i): p for i, p in enumerate(trained)}, asdict(found)
+    )
+    return found
+
+
+def _train(
+    dense: nn.Module,
+    pruned: nn.Module,
+    batches: Sequence[Batch],
+    objective: Objective,
+    trained: Sequence[nn.Parameter],
+    minutes: float,
+    seed: int,
+    step: Callable[[int, int], None] | None,
+) -> Distilled:
     aside = [b for i, b in enumerate(batches) if i % _HELD_OUT == 1]
     fitted = [b for i, b in enumerate(batches) if i % _HELD_OUT != 1]
     before = output_error(dense, pruned, aside, objective)
-    trained = _trained(pruned)
     if not aside or not trained or not math.isfinite(before):
         return Distilled(before, before, 0)
     targets = _Targets(dense, objective)

@@ -18,7 +18,7 @@ from headsmith.errors import PlanError
 from headsmith.pruning.families import describe
 from headsmith.spec.plan import PrunePlan
 
-__all__ = ["masked", "masks_of"]
+__all__ = ["masked", "masks_of", "scaled"]
 
 
 @contextmanager
@@ -58,10 +58,20 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[None]:
                     f"{name}: a mask is ({block.count},) or (batch, {block.count}). "
                     f"Received {tuple(mask.shape)}."
                 )
-            writer = description.base.get_submodule(block.writer)
-            hook = _scale_by(mask, block.width)
-            stack.callback(writer.register_forward_pre_hook(hook).remove)
+            stack.enter_context(
+                scaled(description.base.get_submodule(block.writer), mask, block.width)
+            )
         yield
+
+
+@contextmanager
+def scaled(writer: nn.Module, mask: Tensor, width: int) -> Iterator[None]:
+    """Scale what one module reads, `width` features for each entry of `mask`."""
+    handle = writer.register_forward_pre_hook(_scale_by(mask, width))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _scale_by(mask: Tensor, width: int) -> Any:

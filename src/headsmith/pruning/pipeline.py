@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from headsmith.errors import DataError, HeadsmithError
+from headsmith.errors import HeadsmithError
 from headsmith.pruning.budget import Floors, one_budget
 from headsmith.pruning.data import Batch
 from headsmith.pruning.distil import Distilled, distil
 from headsmith.pruning.families import Description, describe
 from headsmith.pruning.latency_search import within_latency
 from headsmith.pruning.objective import Objective, objective_for
+from headsmith.pruning.processes import from_first, is_first
 from headsmith.pruning.repair import Refit, repair
-from headsmith.pruning.score import SCORES, Ranking
+from headsmith.pruning.rounds import KINDS, Schedule
+from headsmith.pruning.score import Ranking
+from headsmith.pruning.scoring import STATISTICS_TOKENS, score_blocks
 from headsmith.pruning.search import allocate
-from headsmith.pruning.sensitivity import measure
 from headsmith.pruning.sharing import twin, unshare
-from headsmith.pruning.statistics import collect
 from headsmith.pruning.surgery import apply_plan, check_plan
-from headsmith.pruning.tokens import count_tokens
-from headsmith.pruning.verify import verify_family
+from headsmith.pruning.work import Work, key_of
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 __all__ = [
@@ -40,11 +42,6 @@ __all__ = [
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, steps done, steps in all) as the work goes on."""
-
-# Where more data no longer changed the outcome: tokens for the statistics (half a thousand
-# sentences), and for measuring the error of one trial size (under a hundred).
-_STATISTICS_TOKENS = 16384
-_TRIAL_TOKENS = 2048
 
 _NO_FLOORS = Floors()
 
@@ -62,6 +59,7 @@ class Pruned:
         refits: block name → what repair did; empty without repair.
         distilled: what distillation did; None without it.
         seconds: stage → seconds it took.
+        taken_over: what an interrupted run had finished: `"scores"`, `"plan"`, `"repair"`.
     """
 
     model: nn.Module
@@ -71,6 +69,7 @@ class Pruned:
     refits: dict[str, Refit] = field(default_factory=dict)
     distilled: Distilled | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    taken_over: tuple[str, ...] = ()
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -110,6 +109,7 @@ def rank(
     objective: Objective | None = None,
     *,
     score: str = "obs",
+    tokens: int = STATISTICS_TOKENS,
     seed: int = 0,
     progress: Progress = _silent,
 ) -> dict[str, Ranking]:
@@ -120,52 +120,27 @@ def rank(
         batches: calibration data.
         objective: what is to be kept; None chooses by the model (`objective_for`).
         score: one of `headsmith.pruning.SCORES`.
+        tokens: of `batches` to look at, at most; rounded up to a batch.
         seed: of whatever is random.
         progress: told how far the work is.
 
     Returns:
         Block name → ranking.
     """
-    description = check_model(model)
-    objective = objective or objective_for(model)
-    return _rank(model, description, batches, objective, score, seed, progress)[0]
-
-
-def _rank(
-    model: nn.Module,
-    description: Description,
-    batches: Sequence[Batch],
-    objective: Objective,
-    score: str,
-    seed: int,
-    progress: Progress,
-) -> tuple[dict[str, Ranking], Any]:
-    if score not in SCORES:
-        raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
-    if not batches:
-        raise DataError("No calibration data. Give at least one batch.")
-    if any("input_ids" in batch and "attention_mask" not in batch for batch in batches):
-        raise DataError(
-            "Every batch of texts needs an attention_mask, 1 where a token is not padding. "
-            f"Received {sorted(batches[0])}."
-        )
-    if description.discovered:
-        verify_family(model, batches[0])
-    statistics = collect(
+    found, _ = score_blocks(
         model,
-        description,
-        _first(batches, _STATISTICS_TOKENS),
-        objective,
+        check_model(model),
+        batches,
+        objective or objective_for(model),
+        score,
         seed=seed,
-        step=lambda done, total: progress("statistics", done, total),
+        trials=False,
+        tokens=tokens,
+        work=Work(),
+        label="",
+        progress=progress,
     )
-    generator = torch.Generator().manual_seed(seed)
-    rankings = {}
-    for number, block in enumerate(description.blocks, start=1):
-        found = SCORES[score](block, description.base, statistics[block.name], generator)
-        rankings[block.name] = found
-        progress("order", number, len(description.blocks))
-    return rankings, statistics
+    return found.rankings
 
 
 def make_plan(
@@ -182,7 +157,10 @@ def make_plan(
     length: int = 128,
     batch: int = 1,
     score: str = "obs",
+    tokens: int = STATISTICS_TOKENS,
     seed: int = 0,
+    work: Work | None = None,
+    label: str = "",
     progress: Progress = _silent,
 ) -> tuple[PrunePlan, dict[str, Ranking]]:
     """Score and search: decide what stays, without touching the model.
@@ -204,7 +182,10 @@ def make_plan(
         length: tokens of a sequence, for which FLOPs are counted and time is taken.
         batch: sequences of a call, for `latency`.
         score: one of `headsmith.pruning.SCORES`.
+        tokens: of `batches` that statistics are taken of, at most; rounded up to a batch.
         seed: of whatever is random.
+        work: where what is finished is kept, and taken from.
+        label: goes into the names of those files.
         progress: told how far the work is.
 
     Raises:
@@ -225,8 +206,21 @@ def make_plan(
     counted = (
         budget.counted(model, shapes, length) if budget.kind not in ("latency", "keep") else None
     )
-    objective = objective or objective_for(model)
-    rankings, statistics = _rank(model, description, batches, objective, score, seed, progress)
+    work = work or Work()
+    scores, key = score_blocks(
+        model,
+        description,
+        batches,
+        objective or objective_for(model),
+        score,
+        seed=seed,
+        trials=budget.kind != "keep",
+        tokens=tokens,
+        work=work,
+        label=label,
+        progress=progress,
+    )
+    rankings = scores.rankings
 
     def plan_of(kept: Mapping[str, int]) -> PrunePlan:
         blocks = {
@@ -237,41 +231,28 @@ def make_plan(
 
     if budget.kind == "keep":
         return plan_of(budget.uniform(shapes, floors)), rankings
-    sensitivities = measure(
-        model,
-        description,
-        statistics,
-        rankings,
-        _first(batches, _TRIAL_TOKENS),
-        objective,
-        step=lambda done, total: progress("sensitivity", done, total),
-    )
     if counted is not None:
-        return plan_of(allocate(shapes, sensitivities, *counted, floors)), rankings
-    plan = within_latency(
-        model,
-        description,
-        sensitivities,
-        budget.amount,
-        plan_of,
-        batch=batch,
-        length=length,
-        floors=floors,
-        progress=progress,
-    )
-    return plan, rankings
-
-
-def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
-    """As many batches as hold `tokens` tokens, in their order, which is random."""
-    chosen: list[Batch] = []
-    found = 0
-    for batch in batches:
-        chosen.append(batch)
-        found += count_tokens(batch)
-        if found >= tokens:
-            break
-    return chosen
+        return plan_of(allocate(shapes, scores.sensitivities, *counted, floors)), rankings
+    # The clock does not say the same twice: what it led to is kept.
+    name, key = f"plan-{label}", key_of(key, budget.amount, vars(floors), batch, length)
+    held = work.read(name, key)
+    if held is None:
+        held = None
+        if is_first():  # the others would be in the way of the clock
+            held = within_latency(
+                model,
+                description,
+                scores.sensitivities,
+                budget.amount,
+                plan_of,
+                batch=batch,
+                length=length,
+                floors=floors,
+                progress=progress,
+            ).to_dict()
+        held = from_first(held)
+        work.write(name, key, held)
+    return PrunePlan.from_dict(held), rankings
 
 
 def prune(
@@ -279,32 +260,67 @@ def prune(
     batches: Sequence[Batch],
     objective: Objective | None = None,
     *,
+    rounds: int = 1,
     mend: bool = True,
     finetune_minutes: float = 0.0,
     seed: int = 0,
+    work: str | os.PathLike[str] | None = None,
     progress: Progress = _silent,
     **search: Any,
 ) -> Pruned:
     """Prune a model in place: score, search, cut for good, and repair what is left.
 
+    Where several processes work together (`torch.distributed` runs), each calls this with the
+    same arguments; they share the work and all end with the same model.
+
     Args:
         model: a model of a known family.
         batches: calibration data, some hundred texts or more; no labels are needed.
         objective: what is to be kept; None chooses by the model (`objective_for`).
+        rounds: in how many rounds of scoring, cutting and repair the budget is reached, each
+            keeping the same fraction of what the one before left; more than 1 with `flops`,
+            `params` and `max_bytes` only.
         mend: refit the output projections after the cut.
         finetune_minutes: time to spend on distillation from the unpruned model afterwards.
         seed: of whatever is random.
+        work: a folder for what is finished while the work goes on. If the process is killed,
+            the same call with a fresh model takes it up from there. It is left for you to
+            delete once the model is saved (`Work(folder).remove()`).
         progress: told how far the work is.
         search: one budget, and whatever else `make_plan` takes.
 
     Returns:
         The smaller model with its plan and what was found on the way.
+
+    Raises:
+        BudgetError: not exactly one budget is given, it is out of range, or cannot be met.
+        OutputError: `work` is there and is something else.
     """
     clock = _Clock(progress)
-    plan, rankings = make_plan(model, batches, objective, seed=seed, progress=clock, **search)
-    result = _carry_out(model, plan, batches, objective, mend, finetune_minutes, seed, clock)
-    result.rankings.update(rankings)
-    return result
+    kept = Work(None if work is None else Path(work))
+    schedule = Schedule(model, check_model(model).shapes, rounds, search)
+    others = {name: value for name, value in search.items() if name not in KINDS}
+    job = _Job(model, batches, objective, mend, kept, clock)
+    for number in range(1, rounds + 1):
+        budget = schedule(number, model, describe(model).shapes)
+        if budget is None:
+            continue
+        label = f"{number}-" if rounds > 1 else ""
+        plan, rankings = make_plan(
+            model,
+            batches,
+            objective,
+            **budget,
+            **others,
+            seed=seed,
+            work=kept,
+            label=label,
+            progress=clock,
+        )
+        job.cut(plan, label)
+        # Of the first round, for it ranks all there was.
+        job.result.rankings = job.result.rankings or rankings
+    return job.finish(finetune_minutes, seed)
 
 
 def carry_out(
@@ -316,6 +332,7 @@ def carry_out(
     mend: bool = True,
     finetune_minutes: float = 0.0,
     seed: int = 0,
+    work: str | os.PathLike[str] | None = None,
     progress: Progress = _silent,
 ) -> Pruned:
     """Cut a model to a plan that was made before, and repair it where there is data.
@@ -328,49 +345,74 @@ def carry_out(
         mend: refit the output projections after the cut.
         finetune_minutes: time to spend on distillation from the unpruned model afterwards.
         seed: of the order in which distillation sees the batches.
+        work: a folder for what is finished, as `prune` has it.
         progress: told how far the work is.
 
     Raises:
         PlanError: the plan is for another model; nothing has been changed then.
     """
     check_plan(plan, check_model(model))
-    clock = _Clock(progress)
-    return _carry_out(model, plan, batches, objective, mend, finetune_minutes, seed, clock)
+    job = _Job(
+        model, batches, objective, mend, Work(None if work is None else Path(work)),
+        _Clock(progress),
+    )  # fmt: skip
+    job.cut(plan, "")
+    return job.finish(finetune_minutes, seed)
 
 
-def _carry_out(
-    model: nn.Module,
-    plan: PrunePlan,
-    batches: Sequence[Batch],
-    objective: Objective | None,
-    mend: bool,
-    finetune_minutes: float,
-    seed: int,
-    clock: _Clock,
-) -> Pruned:
-    """Cut a checked model to a checked plan, and mend it."""
-    dense = twin(model)
-    apply_plan(model, plan)
-    result = Pruned(model, dense, plan)
-    if mend and batches and not plan.is_empty:
-        after = describe(model)
-        unshare((after.base.get_submodule(b.writer) for b in after.blocks), dense)
+class _Job:
+    """Cuts a model, mends it, and knows what it was."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        objective: Objective | None,
+        mend: bool,
+        work: Work,
+        clock: _Clock,
+    ) -> None:
+        self._batches, self._mend, self._work, self._clock = batches, mend, work, clock
+        dense = twin(model)
+        self._objective = objective or objective_for(dense)
+        self.result = Pruned(model, dense, PrunePlan(describe(model).model_type))
+
+    def cut(self, plan: PrunePlan, label: str) -> None:
+        """Cut to a checked plan for the model as it is, and refit what is left."""
+        result = self.result
+        apply_plan(result.model, plan)
+        result.plan = result.plan.then(plan)
+        if not self._mend or not self._batches or plan.is_empty:
+            return
+        after = describe(result.model)
+        unshare((after.base.get_submodule(b.writer) for b in after.blocks), result.dense)
         result.refits = repair(
-            dense, model, batches, step=lambda done, total: clock("repair", done, total)
+            result.dense,
+            result.model,
+            self._batches,
+            work=self._work,
+            label=label,
+            step=lambda done, total: self._clock("repair", done, total),
         )
-    if finetune_minutes and batches and not plan.is_empty:
-        unshare(model.modules(), dense)
-        result.distilled = distil(
-            dense,
-            model,
-            batches,
-            objective or objective_for(dense),
-            minutes=finetune_minutes,
-            seed=seed,
-            step=lambda done, total: clock("distillation", done, total),
-        )
-    result.seconds = clock.seconds
-    return result
+
+    def finish(self, minutes: float, seed: int) -> Pruned:
+        """Distil, if it is asked for, and hand over."""
+        result = self.result
+        if minutes and self._batches and not result.plan.is_empty:
+            unshare(result.model.modules(), result.dense)
+            result.distilled = distil(
+                result.dense,
+                result.model,
+                self._batches,
+                self._objective,
+                minutes=minutes,
+                seed=seed,
+                work=self._work,
+                step=lambda done, total: self._clock("distillation", done, total),
+            )
+        result.seconds = self._clock.seconds
+        result.taken_over = tuple(self._work.found)
+        return result
 
 
 class _Clock:

@@ -12,8 +12,8 @@ on data that was not fitted on, and where no refit does better there, nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description, describe
 from headsmith.pruning.moments import Moments, sums_device
+from headsmith.pruning.processes import share
 from headsmith.pruning.projections import bias, sizes, weight, write
 from headsmith.pruning.replay import Replay, inference, to_device, watching
+from headsmith.pruning.work import Work, fingerprint_of_data, fingerprint_of_model, key_of
 
 __all__ = ["Refit", "repair"]
 
@@ -51,6 +53,8 @@ def repair(
     pruned: nn.Module,
     batches: Sequence[Batch],
     *,
+    work: Work | None = None,
+    label: str = "",
     step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Refit]:
     """Refit the output projections of `pruned` to follow `dense`, in place.
@@ -59,37 +63,82 @@ def repair(
         dense: the unpruned model.
         pruned: the same model after `apply_plan`.
         batches: at least 2 batches of calibration data; of fewer nothing is fitted.
+        work: where finished stages are kept, and taken from.
+        label: goes into the names of those files.
         step: called with (blocks done, blocks in all).
 
     Returns:
         Block name → what was done.
     """
     dense_description, description = describe(dense), describe(pruned)
+    work = work or Work()
+    key = ""
+    if work.folder is not None:
+        weights = fingerprint_of_model(dense), fingerprint_of_model(pruned)
+        key = key_of(*weights, fingerprint_of_data(batches))
     with inference(dense), inference(pruned), torch.no_grad():
         streams = _Streams(
             Replay(dense, dense_description),
             Replay(pruned, description),
-            [to_device(b, pruned) for b in batches],
+            {place: to_device(b, pruned) for place, b in share(batches)},
         )
         found: dict[str, Refit] = {}
         for layer in range(len(streams.pruned.layers)):
             blocks = [b for b in description.blocks if b.layer_index == layer]
-            goals = streams.run_dense(layer, dense_description, [b.name for b in blocks])
-            for block, goal in zip(blocks, goals, strict=True):
+            name = f"repair-{label}{layer}"
+            held = work.read_tensors(name, key)
+            goals = streams.run_dense(
+                layer, dense_description, [b.name for b in blocks] if held is None else []
+            )
+            if held is not None:
+                found |= _take(description, blocks, *held)
+            for block, goal in zip(blocks, goals, strict=held is None):
                 found[block.name] = _refit(streams, layer, description, block, goal)
                 if step is not None:
                     step(len(found), len(description.blocks))
+            if held is None:
+                work.write_tensors(name, key, *_give(description, blocks, found))
+            elif step is not None:
+                step(len(found), len(description.blocks))
             streams.advance(layer)
     return found
 
 
-class _Streams:
-    """What both models have computed so far, batch by batch."""
+def _give(
+    description: Description, blocks: Sequence[Block], found: Mapping[str, Refit]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The projections of some blocks, and what was done to them."""
+    tensors = {
+        f"{b.name}.{name}": tensor
+        for b in blocks
+        for name, tensor in description.base.get_submodule(b.writer).state_dict().items()
+    }
+    return tensors, {b.name: asdict(found[b.name]) for b in blocks}
 
-    def __init__(self, dense: Replay, pruned: Replay, batches: list[dict[str, Tensor]]) -> None:
+
+def _take(
+    description: Description,
+    blocks: Sequence[Block],
+    tensors: Mapping[str, Tensor],
+    data: Mapping[str, Any],
+) -> dict[str, Refit]:
+    """Put in what `_give` gave."""
+    for block in blocks:
+        own = description.base.get_submodule(block.writer).state_dict()
+        for name, tensor in own.items():
+            tensor.copy_(tensors[f"{block.name}.{name}"])
+    return {b.name: Refit(**data[b.name]) for b in blocks}
+
+
+class _Streams:
+    """What both models have computed so far, by the place of a batch among all."""
+
+    def __init__(
+        self, dense: Replay, pruned: Replay, batches: dict[int, dict[str, Tensor]]
+    ) -> None:
         self.dense, self.pruned, self.batches = dense, pruned, batches
-        self.dense_given: list[Any] = [None] * len(batches)
-        self.pruned_given: list[Any] = [None] * len(batches)
+        self.dense_given: dict[int, Any] = dict.fromkeys(batches)
+        self.pruned_given: dict[int, Any] = dict.fromkeys(batches)
 
     def run_dense(
         self, layer: int, description: Description, names: Sequence[str]
@@ -98,7 +147,7 @@ class _Streams:
         blocks = [description[name] for name in names]
         goals: list[list[Tensor]] = [[] for _ in blocks]
         with watching(description.base, blocks) as seen:
-            for number, batch in enumerate(self.batches):
+            for number, batch in self.batches.items():
                 given = self.dense_given[number]
                 seen.start()
                 output = self.dense(batch, start=layer, given=given, stop=layer)
@@ -112,7 +161,7 @@ class _Streams:
 
     def advance(self, layer: int) -> None:
         """Run the pruned model's layer, repaired by now, to begin the next one from."""
-        for number, batch in enumerate(self.batches):
+        for number, batch in self.batches.items():
             self.pruned_given[number] = self.pruned(
                 batch, start=layer, given=self.pruned_given[number], stop=layer
             )
@@ -128,13 +177,16 @@ def _refit(
     with watching(description.base, [block]) as seen:
         scale = seen.scale(block)
         # Where the block never runs there are no goals, and nothing is fitted.
-        for number, (batch, goal) in enumerate(zip(streams.batches, goals, strict=bool(goals))):
+        own = zip(streams.batches.items(), goals, strict=bool(goals))
+        for (number, batch), goal in own:
             given = streams.pruned_given[number]
             seen.start()
             streams.pruned(batch, start=layer, given=given, stop=layer)
             inputs, stream = seen.inputs(block, batch), seen.stream(block, batch)
             target = goal if stream is None else goal - stream
             (aside if number % _HELD_OUT == 1 else fitted).add(inputs, target)
+    fitted.add_up()
+    aside.add_up()
     return _choose(writer, fitted, aside, scale)
 
 

@@ -75,6 +75,33 @@ class Replay:
         self.layers = [description.base.get_submodule(stages[i].stage) for i in sorted(stages)]
         self._stacks = [stages[i].stack for i in sorted(stages)]
 
+    def each(
+        self, batch: Batch, *, start: int = 0, given: Any = None, stop: int
+    ) -> list[dict[str, Any]]:
+        """Run stages `start` to `stop`; what `given` would be after each of them."""
+        outputs: dict[int, Any] = {}
+        wanted = range(start, stop + 1)
+        handles = [
+            self.layers[i].register_forward_hook(_keep(outputs, i, len(wanted))) for i in wanted
+        ]
+        try:
+            self(batch, start=start, given=given)
+        except _Stopped:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        put_out, found = dict(given or {}), []
+        for i in wanted:
+            if i in outputs:
+                put_out = {**put_out, self._stacks[i]: outputs[i]}
+            found.append(put_out)
+        return found
+
+    def stack(self, stage: int) -> str:
+        """The stack that a stage belongs to."""
+        return self._stacks[stage]
+
     def __call__(
         self, batch: Batch, *, start: int = 0, given: Any = None, stop: int | None = None
     ) -> Any:
@@ -101,7 +128,9 @@ class Replay:
                 layer.forward = _puts_out(put_out[stack])
             return self.model(**batch)
         except _Stopped as stopped:
-            return {**put_out, self._stacks[cast(int, stop)]: stopped.output}
+            if stop is None:
+                raise
+            return {**put_out, self._stacks[stop]: stopped.output}
         finally:
             for layer, _ in replaced:
                 vars(layer).pop("forward", None)
@@ -116,6 +145,16 @@ def _puts_out(given: Any) -> Any:
 def _note(put_out: dict[str, Any], stack: str) -> Any:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         put_out[stack] = output
+
+    return hook
+
+
+def _keep(outputs: dict[int, Any], stage: int, wanted: int) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        outputs[stage] = output
+        # Stacks may run in another order than they are told in; the last to run ends it.
+        if len(outputs) == wanted:
+            raise _Stopped(output)
 
     return hook
 

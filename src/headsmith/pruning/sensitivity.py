@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description
-from headsmith.pruning.moments import damped
+from headsmith.pruning.moments import Moments, damp_
 from headsmith.pruning.objective import Objective
+from headsmith.pruning.processes import add_up, count, share
 from headsmith.pruning.projections import bias, weight, write
-from headsmith.pruning.replay import Replay, inference, to_device
+from headsmith.pruning.replay import Replay
 from headsmith.pruning.score import Ranking
-from headsmith.pruning.statistics import BlockStatistics
 from headsmith.spec.geometry import group_indices
 
-__all__ = ["Sensitivity", "measure"]
+__all__ = ["Sensitivity", "Trials"]
 
 _RIDGE = 0.03
 _FRACTIONS = (0.0, 1 / 24, 1 / 12, 1 / 6, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
@@ -57,61 +57,87 @@ class Sensitivity:
         return found
 
 
-def measure(
-    model: nn.Module,
-    description: Description,
-    statistics: Mapping[str, BlockStatistics],
-    rankings: Mapping[str, Ranking],
-    batches: Sequence[Batch],
-    objective: Objective,
-    *,
-    step: Callable[[int, int], None] | None = None,
-) -> dict[str, Sensitivity]:
-    """Try each block at about ten sizes, its output projection refitted, and measure the error.
+class Trials:
+    """Tries blocks at some sizes, their output projections refitted, all else unpruned.
 
     Args:
-        model: the unpruned model; left as it was.
-        description: what `describe` says of it.
-        statistics: from `collect`, for the refit.
-        rankings: in which order each block's groups go.
-        batches: some hundred texts.
+        description: what `describe` says of the unpruned model.
+        replay: of that model.
+        batches: some hundred texts, on the model's device, by their place among all.
         objective: measures the error.
+        given: place of a batch → what the last stage left.
+        done: trials that need not be made.
         step: called with (trials done, trials in all).
-
-    Returns:
-        Block name → sensitivity.
     """
-    replay = Replay(model, description)
-    sizes = {b.name: _sizes(b.count) for b in description.blocks}
-    total = sum(len(s) - 1 for s in sizes.values())
-    done = 0
-    found: dict[str, Sensitivity] = {}
-    on_device = [to_device(b, model) for b in batches]
-    with inference(model), torch.no_grad():
-        targets = [objective.target(replay(b), b) for b in on_device]
-        before: list[Any] = [None] * len(on_device)
-        for layer in range(len(replay.layers)):
-            for block in description.blocks:
-                if block.layer_index != layer:
-                    continue
-                writer = description.base.get_submodule(block.writer)
-                dense = weight(writer).clone(), bias(writer)
-                dense = dense[0], None if dense[1] is None else dense[1].clone()
-                errors = []
-                for size in sizes[block.name][:-1]:
-                    kept = rankings[block.name].best(size)
-                    write(writer, *_refitted(writer, block, kept, statistics[block.name]))
-                    errors.append(_error(replay, layer, before, on_device, targets, objective))
-                    write(writer, *dense)
-                    done += 1
-                    if step is not None:
-                        step(done, total)
-                found[block.name] = Sensitivity(sizes[block.name], (*errors, 0.0))
-            before = [
-                replay(b, start=layer, given=given, stop=layer)
-                for b, given in zip(on_device, before, strict=True)
-            ]
-    return found
+
+    def __init__(
+        self,
+        description: Description,
+        replay: Replay,
+        batches: Mapping[int, Batch],
+        objective: Objective,
+        given: Mapping[int, Any],
+        *,
+        done: int = 0,
+        step: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._description, self._replay, self._objective = description, replay, objective
+        self._batches, self._step = batches, step
+        self._done = done
+        self._total = sum(len(_sizes(b.count)) - 1 for b in description.blocks)
+        last = len(replay.layers)
+        self._targets = {
+            i: objective.target(replay(b, start=last, given=given[i]), b)
+            for i, b in batches.items()
+        }
+
+    def __call__(
+        self,
+        block: Block,
+        ranking: Ranking,
+        inputs: Moments,
+        given: Mapping[int, Any],
+    ) -> Sensitivity:
+        """Try one block at about ten sizes; processes take turns at them.
+
+        Args:
+            block: which.
+            ranking: in which order its groups go.
+            inputs: moments of what its output projection reads, for the refit.
+            given: place of a batch → what the block's stage is given.
+
+        Returns:
+            The errors measured, the same in every process.
+        """
+        sizes = _sizes(block.count)
+        writer = self._description.base.get_submodule(block.writer)
+        own_bias = bias(writer)
+        dense = weight(writer).clone(), None if own_bias is None else own_bias.clone()
+        # Without a bias nothing absorbs the mean: it has to be fitted like the rest.
+        spread = inputs.second_moment if own_bias is None else inputs.covariance
+        errors = torch.zeros(len(sizes), dtype=torch.float64)
+        for place, size in share(sizes[:-1]):
+            kept = group_indices(ranking.best(size), block.width, count=block.count)
+            columns = torch.from_numpy(kept).to(spread.device)
+            write(writer, *_refitted(*dense, spread, inputs.mean, columns))
+            errors[place] = self._error(block.layer_index, given)
+            write(writer, *dense)
+            self._tell(count())
+        add_up(errors)
+        return Sensitivity(sizes, tuple(errors.tolist()))
+
+    def _error(self, stage: int, given: Mapping[int, Any]) -> float:
+        error = scale = 0.0
+        for place, batch in self._batches.items():
+            output = self._replay(batch, start=stage, given=given[place])
+            one, size = self._objective.error(output, batch, self._targets[place])
+            error, scale = error + float(one), scale + size
+        return error / max(scale, 1e-30)
+
+    def _tell(self, more: int) -> None:
+        self._done = min(self._total, self._done + more)
+        if self._step is not None and more:
+            self._step(self._done, self._total)
 
 
 def _sizes(count: int) -> tuple[int, ...]:
@@ -119,39 +145,26 @@ def _sizes(count: int) -> tuple[int, ...]:
 
 
 def _refitted(
-    writer: nn.Module, block: Block, kept: tuple[int, ...], statistics: BlockStatistics
+    dense: Tensor, own_bias: Tensor | None, spread: Tensor, mean: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """The full-size weight and bias that make the best of the kept columns alone."""
-    own_bias = bias(writer)
-    mean = statistics.inputs.mean
-    # Without a bias nothing absorbs the mean: it has to be fitted like the rest.
-    inputs = statistics.inputs
-    covariance = inputs.second_moment if own_bias is None else inputs.covariance
-    dense = weight(writer).to(covariance.device).double()
-    columns = torch.from_numpy(group_indices(kept, block.width, count=block.count))
-    columns = columns.to(covariance.device)
-    own = dense[:, columns]
-    inner = covariance[columns][:, columns]
-    missing = dense @ covariance[:, columns] - own @ inner
-    fitted = own + torch.linalg.solve(damped(inner, _RIDGE), missing.T).T
-    whole = torch.zeros_like(dense)
+    """The full-size weight and bias that make the best of the kept columns alone.
+
+    Args:
+        dense: the whole weight, (out, features).
+        own_bias: with it, (out,), or None.
+        spread: covariance of the features, or their second moment where there is no bias.
+        mean: of the features.
+        columns: those that stay.
+    """
+    exact = dense.to(spread)
+    own = exact[:, columns]
+    inner = spread[columns][:, columns]
+    missing = exact @ spread[:, columns] - own @ inner
+    factor = torch.linalg.cholesky(damp_(inner, _RIDGE))
+    fitted = own + torch.cholesky_solve(missing.T, factor).T
+    whole = torch.zeros_like(exact)
     whole[:, columns] = fitted
     if own_bias is None:
         return whole, None
-    return whole, own_bias.to(mean.device).double() + dense @ mean - fitted @ mean[columns]
-
-
-def _error(
-    replay: Replay,
-    layer: int,
-    before: Sequence[Any],
-    batches: Sequence[Batch],
-    targets: Sequence[Tensor],
-    objective: Objective,
-) -> float:
-    error = scale = 0.0
-    for batch, given, target in zip(batches, before, targets, strict=True):
-        output = replay(batch, start=layer, given=given)
-        one, size = objective.error(output, batch, target)
-        error, scale = error + float(one), scale + size
-    return error / max(scale, 1e-30)
+    mean = mean.to(exact)
+    return whole, own_bias.to(exact) + exact @ mean - fitted @ mean[columns]

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from headsmith.pruning.families import Block
-from headsmith.pruning.score.ranking import Ranking
+from headsmith.pruning.score.ranking import Ranking, needs
 from headsmith.pruning.statistics import BlockStatistics
 
 __all__ = ["gradient"]
 
 
+@needs("gradient")
 def gradient(
     block: Block, base: nn.Module, statistics: BlockStatistics, generator: torch.Generator
 ) -> Ranking:

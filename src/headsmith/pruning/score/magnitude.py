@@ -8,13 +8,14 @@ from torch import nn
 from headsmith.pruning.families import Block
 from headsmith.pruning.families.stack import find
 from headsmith.pruning.projections import weight
-from headsmith.pruning.score.ranking import Ranking
+from headsmith.pruning.score.ranking import Ranking, needs
 from headsmith.pruning.statistics import BlockStatistics
 from headsmith.spec.geometry import owners
 
 __all__ = ["magnitude"]
 
 
+@needs()
 def magnitude(
     block: Block, base: nn.Module, statistics: BlockStatistics, generator: torch.Generator
 ) -> Ranking:

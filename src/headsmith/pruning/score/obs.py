@@ -16,31 +16,45 @@ import torch
 from torch import Tensor, nn
 
 from headsmith.pruning.families import Block
-from headsmith.pruning.moments import damped
+from headsmith.pruning.moments import damp_, damped
 from headsmith.pruning.projections import bias, weight
-from headsmith.pruning.score.ranking import Ranking
+from headsmith.pruning.score.ranking import Ranking, needs
 from headsmith.pruning.statistics import BlockStatistics
 
 __all__ = ["obs"]
 
 _DAMPING = 0.03
 _STEPS = 96  # removals a block at most: narrow groups go several at a time
+_ROWS = 512
+_WORTH = 0.7  # with less than this left, what is gone is dropped from the matrices
 
 
+@needs("inputs", "cotangents")
 def obs(
     block: Block, base: nn.Module, statistics: BlockStatistics, generator: torch.Generator
 ) -> Ranking:
     """Rank by the order in which the surgeon removes; importance is the cost of the removal."""
     if not block.count:
         return Ranking((), ())
-    root = _root(statistics.cotangents.second_moment)
     writer = base.get_submodule(block.writer)
-    matrix = weight(writer).to(root.device).double()
     # A bias makes up for the mean of what goes; without one the mean is lost as well.
     inputs = statistics.inputs
     spread = inputs.second_moment if bias(writer) is None else inputs.covariance
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(spread, _DAMPING)))
-    return _remove_all(root.T @ matrix, inverse, block.count, block.width)
+    inverse = _invert_(damp_(spread, _DAMPING))
+    root = _root(statistics.cotangents.second_moment)
+    matrix = root.T.to(inverse) @ weight(writer).to(inverse)
+    return _remove_all(matrix, inverse, block.count, block.width)
+
+
+def _invert_(matrix: Tensor) -> Tensor:
+    """The inverse of a positive definite matrix, in its own memory where LAPACK allows."""
+    turned = matrix.mT  # the same numbers, in the order LAPACK has them
+    failed = torch.zeros((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(turned, out=(turned, failed))
+    if failed:
+        raise torch.linalg.LinAlgError("the covariance of a block is not positive definite")
+    torch.cholesky_inverse(turned, out=turned)
+    return matrix
 
 
 def _root(metric: Tensor) -> Tensor:
@@ -59,24 +73,43 @@ def _root(metric: Tensor) -> Tensor:
 
 
 def _remove_all(matrix: Tensor, inverse: Tensor, count: int, width: int) -> Ranking:
+    """Remove group after group; `matrix` and `inverse` are used up."""
     at_once = max(1, count // _STEPS)
-    left = torch.arange(count, device=matrix.device)
+    groups = torch.arange(count, device=matrix.device)
+    stays = torch.ones(count, dtype=torch.bool, device=matrix.device)
     order: list[int] = []
     importance = torch.zeros(count, dtype=torch.float64)
-    while len(left):
-        costs = _costs(matrix, inverse, width)
-        chosen = torch.argsort(costs, stable=True)[:at_once]
-        groups = left[chosen]
-        order += groups.tolist()
+    while len(order) < count:
+        costs = _costs(matrix, inverse, width).masked_fill_(~stays, torch.inf)
+        chosen = torch.argsort(costs, stable=True)[: min(at_once, count - len(order))]
+        gone = groups[chosen].cpu()
+        order += gone.tolist()
         # A later removal is never cheaper to undo: keep importance ascending along the order.
         floor = importance.max()
-        importance[groups.cpu()] = torch.maximum(costs[chosen].cpu(), floor)
-        stays = torch.ones(len(left), dtype=torch.bool, device=left.device)
+        importance[gone] = torch.maximum(costs[chosen].cpu().double(), floor)
         stays[chosen] = False
-        left = left[stays]
-        columns = stays.repeat_interleave(width)
-        matrix, inverse = _compensate(matrix, inverse, columns)
+        _compensate_(matrix, inverse, _columns(chosen, width))
+        # What is gone is carried along for a while: copying what is left costs more.
+        if int(stays.sum()) < _WORTH * len(groups):
+            left = stays.nonzero().squeeze(1)
+            groups, stays = groups[left], stays[left]
+            columns = _columns(left, width)
+            matrix, inverse = matrix[:, columns], _keep_(inverse, columns)
     return Ranking(tuple(order), tuple(importance.tolist()))
+
+
+def _keep_(inverse: Tensor, columns: Tensor) -> Tensor:
+    """Some rows and columns, ascending, moved together in the memory of all."""
+    flat, left = inverse.reshape(-1), len(columns)
+    for first in range(0, left, _ROWS):
+        part = inverse[columns[first : first + _ROWS]][:, columns]
+        # It ends before the rows that are still to be moved.
+        flat[first * left : first * left + part.numel()] = part.flatten()
+    return flat[: left * left].view(left, left)
+
+
+def _columns(groups: Tensor, width: int) -> Tensor:
+    return (groups[:, None] * width + torch.arange(width, device=groups.device)).flatten()
 
 
 def _costs(matrix: Tensor, inverse: Tensor, width: int) -> Tensor:
@@ -92,9 +125,10 @@ def _costs(matrix: Tensor, inverse: Tensor, width: int) -> Tensor:
     return costs
 
 
-def _compensate(matrix: Tensor, inverse: Tensor, stays: Tensor) -> tuple[Tensor, Tensor]:
-    goes = ~stays
-    own = inverse[goes][:, goes]
-    shared = inverse[goes][:, stays]
-    step = torch.linalg.solve(own, shared)
-    return matrix[:, stays] - matrix[:, goes] @ step, inverse[stays][:, stays] - shared.T @ step
+def _compensate_(matrix: Tensor, inverse: Tensor, goes: Tensor) -> None:
+    """Let the other columns make up for those that go, in place; those that go become zero."""
+    shared = inverse[goes]
+    step = torch.linalg.solve(shared[:, goes], shared)
+    matrix.addmm_(matrix[:, goes], step, alpha=-1)
+    inverse.addmm_(shared.T, step, alpha=-1)
+    inverse.diagonal()[goes] = 1.0  # they are asked for no more, and divide nothing by zero

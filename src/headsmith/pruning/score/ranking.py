@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from headsmith.pruning.families import Block
-from headsmith.pruning.statistics import BlockStatistics
+from headsmith.pruning.statistics import ALL, BlockStatistics, Need
 
-__all__ = ["Ranking", "Score"]
+__all__ = ["Ranking", "Score", "needs", "needs_of"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,22 @@ class Score(Protocol):
         generator: torch.Generator,
     ) -> Ranking:
         """Rank the heads or neurons of `block`, a block of the base model `base`."""
+
+
+_Score = TypeVar("_Score", bound=Score)
+
+
+def needs(*statistics: Need) -> Callable[[_Score], _Score]:
+    """Declare which fields of `BlockStatistics` a score reads; no others are collected for it."""
+
+    def declare(score: _Score) -> _Score:
+        score.needs = frozenset(statistics)  # type: ignore[attr-defined]
+        return score
+
+    return declare
+
+
+def needs_of(score: Score) -> frozenset[Need]:
+    """What a score declared to read; all, if it declared nothing."""
+    found: frozenset[Need] = getattr(score, "needs", ALL)
+    return found

@@ -16,7 +16,7 @@ from headsmith.keras.attention_pooling import AttentionPooling, attention_pool
 from headsmith.keras.config_objects import as_config
 from headsmith.keras.dense import call_dense
 from headsmith.keras.initializers import get_initializer
-from headsmith.keras.keras_mask import get_keras_mask
+from headsmith.keras.keras_mask import mask_of
 from headsmith.keras.linear import compute_dtype, mean, named_dtype
 from headsmith.keras.p_mask import without_masked
 from headsmith.keras.take import last_token, take_tokens
@@ -202,9 +202,7 @@ def _unpack(inputs: Any, cls_index: Any, attention_mask: Any) -> _Inputs:
             f"{_READER} expects hidden states: a tensor, a list or tuple that begins with it, or "
             f'a dict with the key "hidden_states". Received: {received}.'
         )
-    if attention_mask is None:
-        attention_mask = get_keras_mask(hidden_states)
-    return _Inputs(hidden_states, cls_index, attention_mask)
+    return _Inputs(hidden_states, cls_index, mask_of(hidden_states, attention_mask))
 
 
 def _settings(config: Any, summary_type: str | None) -> SummaryConfig:

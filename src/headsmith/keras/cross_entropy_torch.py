@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -18,7 +19,8 @@ _PACK_BELOW = 0.8
 
 def rows(logits: Tensor, labels: Any, kept: Any) -> Tensor:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
-    labels = torch.as_tensor(labels, device=logits.device)
+    if isinstance(labels, np.ndarray):  # a copy: PyTorch warns of arrays that are read only
+        labels = torch.from_numpy(np.array(labels, "int64")).to(logits.device)
     flat = logits.reshape(-1, logits.shape[-1])
     if kept is not None:
         kept = torch.as_tensor(kept, device=logits.device).reshape(-1)

@@ -2,6 +2,9 @@
 
 Keras 3 and TensorFlow 2.15 do not live in one environment, so each side has a process of its
 own; they take turns, one call after the other, and one waits while the other runs.
+
+`python -m benchmarks.keras_wing WORD ...` measures only the rows whose line in the table holds
+one of the words, such as "causal" or "eager", and leaves the others as they were saved.
 """
 
 import json
@@ -10,24 +13,29 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from benchmarks import environment, results
-from benchmarks.harness import BUDGET_SECONDS, MAX_ROUNDS, SAMPLE_SECONDS, Case, Timing
+from benchmarks.harness import MAX_ROUNDS, SAMPLE_SECONDS, Case, Timing
 from benchmarks.keras_cases import KerasCase, cases
 
-MIN_ROUNDS = 3  # the longest calls last many seconds
+BUDGET_SECONDS, MIN_ROUNDS = 4.0, 3  # the longest calls last many seconds
+
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""See `memory.py`: what is resident is then what is in use."""
+
+KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000", "MALLOC_ARENA_MAX": "1"}
+"""Freed memory stays with the process, see `KerasCase.keep`."""
 
 
 class Process:
     """A running `keras_side`, asked by calling."""
 
-    def __init__(self, side: str, backend: str, exact: bool = False) -> None:
+    def __init__(self, side: str, backend: str, allocator: dict[str, str] | None = None) -> None:
         told = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-        if exact:  # see `memory.py`: what is resident is then what is in use
-            told["MALLOC_MMAP_THRESHOLD_"] = "65536"
+        told |= allocator or {}
         # A file, not a pipe: nobody reads along, and a full pipe would stop the process.
         self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         interpreter = environment.python("tensorflow") if side == "4.34" else sys.executable
@@ -61,20 +69,29 @@ class Process:
         return json.loads(line)
 
 
-def run() -> Iterator[results.Row]:
-    """Measure all cases; both sides of a case are there at the same time."""
+def run(words: Sequence[str] = ()) -> Iterator[results.Row]:
+    """Measure the cases asked for, or all; both sides of a case are there at the same time."""
     with ExitStack() as stack:
-        running: dict[tuple[str, str], Process] = {}
+        running: dict[tuple[str, str, bool], Process] = {}
 
-        def process(side: str, backend: str) -> Process:
-            key = (side, "tensorflow" if side == "4.34" else backend)
+        def process(side: str, case: KerasCase) -> Process:
+            backend = "tensorflow" if side == "4.34" else case.backend
+            key = (side, backend, case.keep)
             if key not in running:
-                running[key] = stack.enter_context(Process(*key))
+                allocator = KEEP if case.keep else None
+                running[key] = stack.enter_context(Process(side, backend, allocator))
             return running[key]
 
         for number, case in enumerate(cases()):
-            sides = (process("ours", case.backend), process(case.other, case.backend))
-            yield _row(number, case, *sides)
+            line = f"{case.name}, {_setting(case)}"
+            if not words or any(word in line for word in words):
+                yield _row(number, case, process("ours", case), process(case.other, case))
+
+
+def _setting(case: KerasCase) -> str:
+    other = f"4.34 {case.other_mode}" if case.other == "4.34" else "building the logits"
+    kept = ", freed memory kept" if case.keep else ""
+    return f"{case.setting}; {case.backend}, {case.mode}, beside {other}{kept}"
 
 
 def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results.Row:
@@ -90,7 +107,9 @@ def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results
     rounds = int(BUDGET_SECONDS / sum(t * n for t, n in zip(once, loops, strict=True)))
     rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, rounds))
     seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds):
+    if loops == [1, 1]:  # then that was a round
+        seconds = ([once[0]], [once[1]])
+    for turn in range(len(seconds[0]), rounds):
         for at in (0, 1) if turn % 2 else (1, 0):
             seconds[at].append((ours, other)[at]("time", loops=loops[at]))
     for side in (ours, other):
@@ -99,29 +118,27 @@ def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results
     if case.weigh:
         modes = (("ours", case.mode), (case.other, case.other_mode))
         weights = [_weigh(number, side, case.backend, mode) for side, mode in modes]
-    told = f"{case.setting}; {case.backend}, {case.mode}, beside " + (
-        f"4.34 {case.other_mode}" if case.other == "4.34" else "building the logits"
-    )
-    row = results.row("keras_wing", Case(case.name, told, lambda: None), Timing(*seconds), *weights)
+    told = Case(case.name, _setting(case), lambda: None)
+    row = results.row("keras_wing", told, Timing(*seconds), *weights)
     return row | {"transformers": "4.34.0"}
 
 
 def _weigh(number: int, side: str, backend: str, mode: str) -> int | None:
-    with Process(side, backend, exact=True) as fresh:
+    with Process(side, backend, EXACT) as fresh:
         fresh("make", number=number, mode=mode)
         found: int | None = fresh("weigh")
         return found
 
 
-def main() -> None:
-    """Measure, print and save."""
+def main(*words: str) -> None:
+    """Measure, print and save, row by row."""
     print(results.header("4.34.0"))
     rows = []
-    for row in run():
+    for row in run(words):
         rows.append(row)
         results.show(row)
-    results.save("keras_wing", rows)
+        results.save("keras_wing", rows, part=bool(words))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

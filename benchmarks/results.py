@@ -38,13 +38,21 @@ def row(
     return cells | _circumstances()
 
 
-def save(topic: str, rows: list[Row]) -> None:
-    """Write the rows of a topic; those of other topics stay as an earlier run left them."""
+def save(topic: str, rows: list[Row], part: bool = False) -> None:
+    """Write the rows of a topic; those of other topics stay as an earlier run left them.
+
+    With `part` the rows of this topic that were not measured again stay as well.
+    """
     CSV.parent.mkdir(exist_ok=True)
     others: list[Row] = []
     if CSV.exists():
         with CSV.open(newline="", encoding="utf-8") as file:
-            others = [old for old in csv.DictReader(file) if old["topic"] != topic]
+            measured = {(new["case"], new["setting"]) for new in rows}
+            others = [
+                old
+                for old in csv.DictReader(file)
+                if old["topic"] != topic or (part and (old["case"], old["setting"]) not in measured)
+            ]
     with CSV.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), extrasaction="ignore")
         writer.writeheader()

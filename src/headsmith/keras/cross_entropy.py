@@ -1,8 +1,9 @@
 """Sparse cross-entropy, row by row, in the fastest form of each Keras backend.
 
-One contract for all: `(rows, classes)` logits, labels in range, and a mask of the rows that
-count. A row that does not count gives a loss of 0 and a gradient of 0, whatever its logits hold:
-the plain gradient `softmax * 0` would be NaN where a logit is infinite.
+One contract for all: logits (..., classes), labels in range, and a mask of the rows that count.
+Labels and mask may be NumPy arrays, which spares eager mode some steps. A row that does not count
+gives a loss of 0 and a gradient of 0, whatever its logits hold: the plain gradient `softmax * 0`
+would be NaN where a logit is infinite.
 
 `keras.ops.sparse_categorical_crossentropy` makes one-hot targets on JAX and PyTorch and was
 two to nine times slower there; it knows no such mask.
@@ -13,24 +14,26 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-__all__ = ["cross_entropy_rows"]
+from headsmith.keras.eager import may_read_values
+
+__all__ = ["cross_entropy_rows", "cross_entropy_sum"]
 
 
 def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: float = 0.0) -> Any:
     """Give the cross-entropy of each row.
 
     Args:
-        logits: float32 or float64 tensor (rows, classes).
-        labels: Integer tensor (rows,), in [0, classes) everywhere, also where a row does not
-            count.
-        kept: Bool tensor (rows,): the rows that count; None for all.
+        logits: float32 or float64 tensor (..., classes).
+        labels: Integer tensor (...), in [0, classes) everywhere, also where a row does not count.
+        kept: Bool tensor (...): the rows that count; None for all.
         label_smoothing: In [0, 1]; the share of the target spread over all classes.
 
     Returns:
-        Tensor (rows,) of the dtype of the logits; exactly 0, with gradient 0, where a row does
-        not count.
+        Tensor (...) of the dtype of the logits; exactly 0, with gradient 0, where a row does not
+        count.
 
     Example:
         >>> import numpy as np
@@ -59,8 +62,46 @@ def cross_entropy_rows(logits: Any, labels: Any, kept: Any, *, label_smoothing: 
     return _portable(logits, labels, kept, label_smoothing)
 
 
+def cross_entropy_sum(
+    logits: Any, labels: Any, kept: Any, divisor: Any = 1, *, label_smoothing: float = 0.0
+) -> Any:
+    """Give the sum of `cross_entropy_rows`, divided by a number.
+
+    Args:
+        logits: As in `cross_entropy_rows`.
+        labels: As in `cross_entropy_rows`.
+        kept: As in `cross_entropy_rows`.
+        divisor: A number, or a scalar tensor. Default: 1.
+        label_smoothing: In [0, 1].
+
+    Returns:
+        Scalar of the dtype of the logits.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras import ops
+        >>> f"{float(cross_entropy_sum(ops.zeros((2, 2)), np.array([0, 1], 'int32'), None, 2)):.4f}"
+        '0.6931'
+    """
+    if (
+        not label_smoothing
+        and isinstance(labels, np.ndarray)
+        and isinstance(divisor, int)
+        and divisor > 0
+        and keras.config.backend() == "tensorflow"
+        and may_read_values(logits)
+    ):
+        from headsmith.keras import cross_entropy_tensorflow
+
+        return cross_entropy_tensorflow.eager_sum(logits, labels, kept, divisor)
+    losses = cross_entropy_rows(logits, labels, kept, label_smoothing=label_smoothing)
+    total = ops.sum(losses)
+    return total / (divisor if isinstance(divisor, int) else ops.cast(divisor, total.dtype))
+
+
 def _portable(logits: Any, labels: Any, kept: Any, label_smoothing: float) -> Any:
     """Say it in keras.ops alone."""
+    labels = ops.convert_to_tensor(labels)
     if kept is not None:
         logits = ops.where(ops.expand_dims(kept, -1), logits, 0.0)
     picked = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)

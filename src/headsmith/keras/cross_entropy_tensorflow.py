@@ -4,49 +4,94 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["rows"]
+__all__ = ["eager_sum", "rows"]
 
 
 def rows(logits: Any, labels: Any, kept: Any) -> Any:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
-    if kept is None:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     # Eager mode takes TensorFlow's one kernel, which needs the least memory. In a graph the
-    # written-out form was faster: XLA makes one loop of it, and the gradient reads no more than
-    # the logits.
-    compute = _by_kernel if tf.executing_eagerly() else _written_out
-    return compute(logits, labels, kept)
+    # written-out form was faster: XLA makes one loop of it.
+    eager = tf.executing_eagerly()
+    if kept is None:
+        if eager and logits.shape.rank == 2:
+            # The function around this kernel takes as long as the kernel does for a few rows.
+            return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)[0]
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    labels, kept = tf.convert_to_tensor(labels), tf.convert_to_tensor(kept)
+    return (_by_kernel if eager else _written_out)(logits, labels, kept)
+
+
+def eager_sum(
+    logits: Any, labels: np.ndarray[Any, Any], kept: np.ndarray[Any, Any] | None, divisor: float
+) -> Any:
+    """Give the sum of the losses divided by a number, in eager mode.
+
+    There each operation and its gradient cost a few dozen microseconds, more than the arithmetic
+    of a small batch: here are as few as possible.
+    """
+    dtype = logits.dtype.as_numpy_dtype
+    share = np.full(labels.size, 1.0 / divisor, dtype)
+    if kept is not None:
+        share *= kept.reshape(-1)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def compute(logits: Any) -> Any:
+        flat = tf.reshape(logits, (-1, logits.shape[-1]))
+        losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=flat, labels=labels.reshape(-1)
+        )
+        if kept is not None:  # 0 * NaN is 0 here
+            losses = tf.raw_ops.MulNoNan(x=losses, y=share)
+
+        def backward(upstream: Any) -> Any:
+            due = upstream * share.reshape(-1, 1)
+            multiply = tf.raw_ops.Mul if kept is None else tf.raw_ops.MulNoNan
+            return tf.reshape(multiply(x=gradient, y=due), logits.shape)
+
+        total = tf.reduce_sum(losses)
+        return total / divisor if kept is None else total, backward
+
+    return compute(logits)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _by_kernel(logits: Any, labels: Any, kept: Any) -> Any:
+    shape = tf.shape(labels)
     losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
-        features=logits, labels=labels
+        features=tf.reshape(logits, (-1, logits.shape[-1])), labels=tf.reshape(labels, (-1,))
     )
+    losses = tf.reshape(losses, shape)
 
     def backward(upstream: Any) -> Any:
         # 0 * NaN is 0 here; where a row does not count, upstream is 0.
         upstream = tf.where(kept, upstream, tf.zeros_like(upstream))
-        return tf.math.multiply_no_nan(gradient, upstream[:, None]), None, None
+        due = tf.reshape(upstream, (-1, 1))
+        return tf.reshape(tf.math.multiply_no_nan(gradient, due), logits.shape), None, None
 
     return tf.where(kept, losses, tf.zeros_like(losses)), backward
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _written_out(logits: Any, labels: Any, kept: Any) -> Any:
-    highest = tf.reduce_max(logits, axis=1, keepdims=True)
+    highest = tf.reduce_max(logits, axis=-1, keepdims=True)
     # A row that is all -inf but for its label is no reason for inf - inf.
     highest = tf.where(tf.math.is_finite(highest), highest, tf.zeros_like(highest))
-    total = tf.reduce_sum(tf.exp(logits - highest), axis=1, keepdims=True)
-    log_total = tf.math.log(total) + highest
-    losses = log_total[:, 0] - tf.gather(logits, labels, axis=1, batch_dims=1)
+    powers = tf.exp(logits - highest)
+    total = tf.reduce_sum(powers, axis=-1, keepdims=True)
+    log_total = tf.squeeze(tf.math.log(total) + highest, -1)
+    losses = log_total - tf.gather(logits, labels, axis=-1, batch_dims=labels.shape.rank)
 
     def backward(upstream: Any) -> Any:
-        classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
-        hit = tf.cast(classes[None, :] == labels[:, None], logits.dtype)
-        gradient = (tf.exp(logits - log_total) - hit) * upstream[:, None]
-        return tf.where(kept[:, None], gradient, tf.zeros_like(gradient)), None, None
+        # The exponentials are kept: they take the place that the gradient needs anyway, and
+        # after this nobody asks for the logits.
+        classes = tf.range(tf.shape(logits)[-1], dtype=labels.dtype)
+        hit = classes == tf.expand_dims(labels, -1)
+        due = tf.expand_dims(upstream, -1)
+        gradient = powers * (due / total) - tf.where(hit, due, tf.zeros_like(due))
+        kept_rows = tf.expand_dims(kept, -1)
+        return tf.where(kept_rows, gradient, tf.zeros_like(gradient)), None, None
 
     return tf.where(kept, losses, tf.zeros_like(losses)), backward

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -14,9 +17,17 @@ _PACK_BELOW = 0.8
 """Copying the kept rows of the logits pays when fewer than this fraction are kept."""
 
 
-def rows(logits: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
+def rows(logits: Tensor, labels: Any, kept: Any) -> Tensor:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
-    labels = labels.to(torch.long)
+    if isinstance(labels, np.ndarray):  # a copy: PyTorch warns of arrays that are read only
+        labels = torch.from_numpy(np.array(labels, "int64")).to(logits.device)
+    flat = logits.reshape(-1, logits.shape[-1])
+    if kept is not None:
+        kept = torch.as_tensor(kept, device=logits.device).reshape(-1)
+    return _flat_rows(flat, labels.reshape(-1).to(torch.long), kept).reshape(labels.shape)
+
+
+def _flat_rows(logits: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
     if kept is None:
         return F.cross_entropy(logits, labels, reduction="none")
     if not may_read_values(logits, labels, kept):

@@ -20,4 +20,15 @@ except ImportError:  # they moved: the mask itself has always been this attribut
         x._keras_mask = mask
 
 
-__all__ = ["get_keras_mask", "set_keras_mask"]
+__all__ = ["get_keras_mask", "mask_of", "set_keras_mask"]
+
+
+def mask_of(hidden_states: Any, attention_mask: Any) -> Any:
+    """Give the attention mask, or the Keras mask of the states if there is none.
+
+    Example:
+        >>> import keras
+        >>> mask_of(keras.ops.ones((1, 2, 4)), [[1, 0]])
+        [[1, 0]]
+    """
+    return get_keras_mask(hidden_states) if attention_mask is None else attention_mask

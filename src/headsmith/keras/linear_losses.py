@@ -29,7 +29,8 @@ from headsmith.keras.label_losses import (
     compute_dtype,
     read_shape,
 )
-from headsmith.keras.loss_functions import Reduction, check_reduction, shift_left
+from headsmith.keras.loss_functions import shift_left
+from headsmith.spec.losses import Reduction, check_reduction
 
 __all__ = [
     "causal_language_modeling_loss_from_hidden",

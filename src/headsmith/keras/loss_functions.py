@@ -22,29 +22,29 @@ For `model.compile` see `headsmith.keras.loss_classes`, for 4.34's mixins
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from headsmith.keras.label_losses import (
     IGNORED,
     as_integers,
+    at_least_one,
     compute_dtype,
+    count_of,
     label_losses,
     library_of,
     read_shape,
+    summed_label_losses,
 )
+from headsmith.spec.losses import ProblemType, Reduction, check_reduction
 
 __all__ = [
     "ProblemType",
     "Reduction",
     "causal_language_modeling_loss",
     "cell_losses",
-    "check_reduction",
-    "count_of",
-    "divide",
     "in_window",
     "masked_language_modeling_loss",
     "multiple_choice_loss",
@@ -54,9 +54,6 @@ __all__ = [
     "shift_left",
     "token_classification_loss",
 ]
-
-Reduction = Literal["mean", "sum", "none"]
-ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 
 def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:
@@ -78,69 +75,15 @@ def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:
     return ops.concatenate([labels[..., 1:], ops.full_like(labels[..., :1], ignore_index)], axis=-1)
 
 
-def check_reduction(reduction: str, num_items_in_batch: Any) -> None:
-    """Refuse an unknown reduction, and a divisor without a mean.
-
-    Raises:
-        ValueError: As said.
-
-    Example:
-        >>> check_reduction("mean", 3)
-    """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(
-            f'Expected `reduction` to be "mean", "sum" or "none". Received: {reduction!r}.'
-        )
-    if num_items_in_batch is not None and reduction != "mean":
-        raise ValueError(
-            'Expected `reduction="mean"` with `num_items_in_batch`, which is what the sum is '
-            f"divided by. Received: {reduction!r}."
-        )
-
-
-def divide(total: Any, count: Any, num_items_in_batch: Any) -> Any:
-    """Divide a sum by the number of labels, or of items across an accumulated batch.
-
-    Args:
-        total: Scalar.
-        count: The labels that count; 0 is taken as 1, since the sum is 0 then.
-        num_items_in_batch: Taken in place of `count` if given.
-
-    Returns:
-        Scalar.
-
-    Example:
-        >>> from keras import ops
-        >>> float(divide(ops.convert_to_tensor(6.0), 3, None))
-        2.0
-    """
-    if num_items_in_batch is None:
-        if isinstance(count, int):
-            return total / max(count, 1)
-        return total / ops.maximum(ops.cast(count, total.dtype), 1)
-    return total / ops.cast(num_items_in_batch, total.dtype)
-
-
-def count_of(kept: Any) -> Any:
-    """Count the labels that count: an int of a NumPy array, else a tensor.
-
-    Example:
-        >>> import numpy as np
-        >>> count_of(np.array([True, False]))
-        1
-    """
-    if isinstance(kept, np.ndarray):
-        return int(kept.sum())
-    return ops.sum(ops.cast(kept, "int32"))
-
-
 def _reduced(losses: Any, kept: Any, reduction: Reduction, num_items_in_batch: Any) -> Any:
     if reduction == "none":
         return losses
     total = ops.sum(losses)
     if reduction == "sum":
         return total
-    return divide(total, count_of(kept), num_items_in_batch)
+    if num_items_in_batch is None:
+        num_items_in_batch = at_least_one(count_of(kept))
+    return total / ops.cast(num_items_in_batch, total.dtype)
 
 
 def _cross_entropy(
@@ -153,10 +96,19 @@ def _cross_entropy(
     num_items_in_batch: Any,
 ) -> Any:
     check_reduction(reduction, num_items_in_batch)
-    losses, kept = label_losses(
-        logits, labels, ignore_index=ignore_index, label_smoothing=label_smoothing
+    if reduction == "none":
+        losses, _ = label_losses(
+            logits, labels, ignore_index=ignore_index, label_smoothing=label_smoothing
+        )
+        return losses
+    return summed_label_losses(
+        logits,
+        labels,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        mean=reduction == "mean",
+        num_items_in_batch=num_items_in_batch,
     )
-    return _reduced(losses, kept, reduction, num_items_in_batch)
 
 
 def causal_language_modeling_loss(
@@ -411,7 +363,7 @@ def question_answering_loss(
         )
         for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
     )
-    return (start + end) / 2
+    return (start + end) * 0.5  # the gradient of a division takes twice the steps
 
 
 def problem_type_of(logits: Any, labels: Any) -> ProblemType:

@@ -26,8 +26,9 @@ from headsmith.keras.label_losses import (
     label_losses,
     library_of,
     read_shape,
+    summed_label_losses,
 )
-from headsmith.keras.loss_functions import count_of, divide, question_answering_loss
+from headsmith.keras.loss_functions import question_answering_loss
 
 __all__ = [
     "TFCausalLanguageModelingLoss",
@@ -41,9 +42,12 @@ __all__ = [
 
 def _mean_of_kept(labels: Any, logits: Any) -> Any:
     """Give Σ loss / Σ kept in shape (1,) and the dtype of the logits."""
-    losses, kept = label_losses(logits, labels)
-    mean = divide(ops.sum(losses), count_of(kept), None)
-    return ops.cast(ops.reshape(mean, (1,)), logits.dtype)
+    return _as_dtype(ops.reshape(summed_label_losses(logits, labels), (1,)), logits)
+
+
+def _as_dtype(losses: Any, logits: Any) -> Any:
+    """Give losses in the dtype of the logits; where they are, without a step."""
+    return losses if losses.dtype == logits.dtype else ops.cast(losses, logits.dtype)
 
 
 def _one_per_kept(labels: Any, logits: Any, active: Any) -> Any:
@@ -71,7 +75,7 @@ def _one_per_kept(labels: Any, logits: Any, active: Any) -> Any:
         )
     # -100 is a label like any other here: 4.34 refused it where -1 is what is ignored.
     losses, _ = label_losses(flat, labels, ignore_index=None)
-    return ops.cast(losses, logits.dtype)
+    return _as_dtype(losses, logits)
 
 
 class _LossMixin:
@@ -202,7 +206,7 @@ def _per_example(labels: Any, logits: Any) -> Any:
             losses = ops.reshape(losses, ops.shape(logits)[:-1])
     else:
         losses, _ = label_losses(logits, labels)
-    return ops.cast(losses, logits.dtype)
+    return _as_dtype(losses, logits)
 
 
 class TFMultipleChoiceLoss:
@@ -334,4 +338,4 @@ class TFQuestionAnsweringLoss:
         loss = question_answering_loss(
             start, end, labels["start_position"], labels["end_position"], reduction="none"
         )
-        return ops.cast(loss, start.dtype)
+        return _as_dtype(loss, start)

@@ -21,15 +21,18 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from headsmith.keras.answer_pooler import PoolerAnswerClass
 from headsmith.keras.config_objects import as_config
-from headsmith.keras.end_logits import EndWeights, end_scores
-from headsmith.keras.initializers import get_initializer
-from headsmith.keras.keras_mask import get_keras_mask
+from headsmith.keras.end_pooler import PoolerEndLogits
+from headsmith.keras.keras_mask import mask_of
 from headsmith.keras.linear import compute_dtype, named_dtype
-from headsmith.keras.p_mask import is_masked, mask_scores, without_masked
+from headsmith.keras.p_mask import is_masked, without_masked
+from headsmith.keras.pooler import check_states
+from headsmith.keras.squad_loss import answer_loss, position_loss, soft_start_state
 from headsmith.keras.squad_output import FIELDS
-from headsmith.keras.take import last_token, state_at, take_tokens
-from headsmith.spec.configs import read_float, read_int, read_squad_config
+from headsmith.keras.start_pooler import PoolerStartLogits
+from headsmith.keras.take import take_tokens
+from headsmith.spec.configs import read_squad_config
 
 __all__ = [
     "PoolerAnswerClass",
@@ -41,439 +44,6 @@ __all__ = [
 ]
 
 _Shape = tuple[int | None, ...]
-
-
-def _check_states(states: Any, size: int, ranks: tuple[int, ...], reader: str) -> None:
-    shape = tuple(states.shape)
-    if len(shape) not in ranks or shape[-1] not in (None, size) or shape[1] == 0:
-        wanted = "(batch, seq, hidden_size)"
-        if 4 in ranks:
-            wanted += " or (batch, seq, starts, hidden_size)"
-        raise ValueError(
-            f"{reader} expects `hidden_states` of shape {wanted} with hidden_size {size} and at "
-            f"least one token. Received: {shape}."
-        )
-
-
-def _need_start(reader: str) -> ValueError:
-    return ValueError(
-        f"{reader} expects one of `start_states` and `start_positions`. Received: neither."
-    )
-
-
-def _mask_of(hidden_states: Any, attention_mask: Any) -> Any:
-    """Give the attention mask, or the Keras mask of the states if there is none."""
-    return get_keras_mask(hidden_states) if attention_mask is None else attention_mask
-
-
-def soft_start_state(hidden_states: Any, start_probs: Any, p_mask: Any = None) -> Any:
-    """Average the states by the probability that the answer starts there.
-
-    Args:
-        hidden_states: Floating tensor (batch, seq, H).
-        start_probs: Tensor (batch, seq), rows that sum to 1.
-        p_mask: As in `PoolerStartLogits`. The states of masked positions are left out, so that
-            an infinity or NaN there does not spread. In an example that is masked throughout,
-            all states count.
-
-    Returns:
-        Tensor (batch, H) in the dtype of `hidden_states`.
-
-    Example:
-        >>> from keras import ops
-        >>> h = ops.array([[[1.0], [3.0], [float("inf")]]])
-        >>> state = soft_start_state(h, ops.array([[0.5, 0.5, 0.0]]), ops.array([[0, 0, 1]]))
-        >>> float(state[0, 0])
-        2.0
-    """
-    own = named_dtype(hidden_states)
-    if p_mask is not None:
-        masked = is_masked(p_mask)
-        alone = ops.logical_not(ops.all(masked, axis=1, keepdims=True))
-        hidden_states = without_masked(hidden_states, ops.logical_and(masked, alone))
-    dtype = compute_dtype(own)
-    states = ops.cast(hidden_states, dtype)
-    return ops.cast(ops.einsum("bl,blh->bh", ops.cast(start_probs, dtype), states), own)
-
-
-def position_loss(logits: Any, positions: Any) -> Any:
-    """Give the mean cross-entropy of positions; those outside [0, seq) are ignored.
-
-    Args:
-        logits: Floating tensor (batch, seq).
-        positions: Integer tensor (batch,).
-
-    Returns:
-        Scalar, float32 or float64; 0 if every position is ignored.
-
-    Example:
-        >>> from keras import ops
-        >>> f"{float(position_loss(ops.zeros((2, 4)), ops.array([1, -100]))):.4f}"
-        '1.3863'
-    """
-    logits = ops.cast(logits, compute_dtype(named_dtype(logits)))
-    length = ops.shape(logits)[1]
-    positions = ops.cast(positions, "int32")
-    known = ops.logical_and(positions >= 0, positions < length)
-    at = ops.equal(ops.arange(length, dtype="int32"), ops.expand_dims(positions, -1))
-    zero = ops.zeros((), dtype=logits.dtype)
-    picked = ops.sum(ops.where(at, logits, zero), axis=-1)
-    each = ops.where(known, ops.logsumexp(logits, axis=-1) - picked, zero)
-    return ops.sum(each) / ops.maximum(ops.sum(ops.cast(known, logits.dtype)), 1)
-
-
-def _answer_loss(logits: Any, is_impossible: Any, known: Any) -> Any:
-    """Give the mean binary cross-entropy over the examples that are known."""
-    logits = ops.cast(logits, compute_dtype(named_dtype(logits)))
-    target = ops.cast(is_impossible, logits.dtype)
-    each = ops.softplus(logits) - target * logits
-    each = ops.where(known, each, ops.zeros((), dtype=logits.dtype))
-    return ops.sum(each) / ops.maximum(ops.sum(ops.cast(known, logits.dtype)), 1)
-
-
-class _Pooler(keras.layers.Layer):  # type: ignore[misc]
-    """What the three poolers share: a config of which `hidden_size` is read, and its keeping."""
-
-    def __init__(self, config: Any, *, initializer_range: float = 0.02, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        config = as_config(config, type(self).__name__)
-        self.hidden_size = read_int(config, "hidden_size", type(self).__name__)
-        self.initializer_range = initializer_range
-        self.supports_masking = True
-
-    def _dense(self, units: int, name: str, *, use_bias: bool = True) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=get_initializer(self.initializer_range),
-            name=name,
-            dtype=self.dtype_policy,
-        )
-
-    def _fields(self) -> dict[str, Any]:
-        return {"hidden_size": self.hidden_size}
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments, for `from_config`: of the config, the fields that are read."""
-        own = {"config": self._fields(), "initializer_range": self.initializer_range}
-        return {**super().get_config(), **own}
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
-        """Give none: scores are no sequence of states."""
-
-
-@keras.saving.register_keras_serializable(package="headsmith")
-class PoolerStartLogits(_Pooler):
-    """Score each token as the start of an answer: one linear layer and a mask.
-
-    Args:
-        config: Any object or dict with `hidden_size`.
-        initializer_range: Standard deviation of the kernel's truncated normal. Default: 0.02.
-        **kwargs: Those of `keras.layers.Layer`.
-
-    Attributes:
-        dense: Dense, hidden_size to 1.
-
-    Example:
-        >>> from keras import ops
-        >>> tuple(PoolerStartLogits({"hidden_size": 8})(ops.ones((2, 5, 8))).shape)
-        (2, 5)
-    """
-
-    def __init__(self, config: Any, *, initializer_range: float = 0.02, **kwargs: Any) -> None:
-        super().__init__(config, initializer_range=initializer_range, **kwargs)
-        self.dense = self._dense(1, "dense")
-
-    def build(self, input_shape: Any = None) -> None:
-        """Make the weights; their sizes do not depend on the input."""
-        self.dense.build((None, self.hidden_size))
-
-    def call(self, hidden_states: Any, p_mask: Any = None) -> Any:
-        """Score the starts.
-
-        Args:
-            hidden_states: Floating tensor (batch, seq, hidden_size).
-            p_mask: Tensor (batch, seq), 1 or True = cannot be an answer. Floats between 0 and
-                1 are degrees. Default: nothing is masked.
-
-        Returns:
-            Tensor (batch, seq); masked scores are -1e30, or -65500 with float16.
-
-        Raises:
-            ValueError: `hidden_states` is of another shape.
-        """
-        _check_states(hidden_states, self.hidden_size, (3,), type(self).__name__)
-        if p_mask is not None:
-            hidden_states = without_masked(hidden_states, is_masked(p_mask))
-        scores = ops.squeeze(self.dense(hidden_states), -1)
-        return scores if p_mask is None else mask_scores(scores, p_mask)
-
-    def compute_output_spec(self, hidden_states: Any, p_mask: Any = None) -> keras.KerasTensor:
-        """Give (batch, seq)."""
-        _check_states(hidden_states, self.hidden_size, (3,), type(self).__name__)
-        return keras.KerasTensor(hidden_states.shape[:2], dtype=self.compute_dtype)
-
-
-@keras.saving.register_keras_serializable(package="headsmith")
-class PoolerEndLogits(_Pooler):
-    """Score each token as the end of an answer, given its start.
-
-    The product of the concatenation is split and LayerNorm folded away (see
-    `headsmith.keras.end_logits`); the weights are those of the plain way. If `dense_0` or its
-    kin were replaced or quantised, they are called.
-
-    Args:
-        config: Any object or dict with `hidden_size` and `layer_norm_eps`.
-        chunk_size: At most this many tokens at a time, for long inputs; in training the chunks
-            are recomputed in the backward pass. Needs a length known when the graph is made.
-            Default: all at once.
-        initializer_range: Standard deviation of the kernels' truncated normal. Default: 0.02.
-        **kwargs: Those of `keras.layers.Layer`.
-
-    Attributes:
-        dense_0: Dense, 2 * hidden_size to hidden_size.
-        LayerNorm: LayerNormalization over hidden_size.
-        dense_1: Dense, hidden_size to 1.
-
-    Example:
-        >>> from keras import ops
-        >>> pooler = PoolerEndLogits({"hidden_size": 8, "layer_norm_eps": 1e-12})
-        >>> tuple(pooler(ops.ones((2, 5, 8)), start_positions=ops.array([0, 3])).shape)
-        (2, 5)
-    """
-
-    def __init__(
-        self,
-        config: Any,
-        *,
-        chunk_size: int | None = None,
-        initializer_range: float = 0.02,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(config, initializer_range=initializer_range, **kwargs)
-        name = type(self).__name__
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(
-                f"{name} expects `chunk_size` to be 1 or more, or None. Received: {chunk_size!r}."
-            )
-        self.layer_norm_eps = read_float(as_config(config, name), "layer_norm_eps", name)
-        self.chunk_size = chunk_size
-        self.dense_0 = self._dense(self.hidden_size, "dense_0")
-        self.LayerNorm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_eps, name="LayerNorm", dtype=self.dtype_policy
-        )
-        self.dense_1 = self._dense(1, "dense_1")
-
-    def build(self, input_shape: Any = None) -> None:
-        """Make the weights; their sizes do not depend on the input."""
-        self.dense_0.build((None, 2 * self.hidden_size))
-        self.LayerNorm.build((None, self.hidden_size))
-        self.dense_1.build((None, self.hidden_size))
-
-    def call(
-        self,
-        hidden_states: Any,
-        start_states: Any = None,
-        start_positions: Any = None,
-        p_mask: Any = None,
-    ) -> Any:
-        """Score the ends.
-
-        Args:
-            hidden_states: Floating tensor (batch, seq, H), or (batch, seq, 1 or starts, H) in a
-                beam search.
-            start_states: Tensor that broadcasts against it: (batch, 1 or seq, H), or
-                (batch, 1 or seq, starts, H).
-            start_positions: Integer tensor (batch,) or (batch, 1); wins over `start_states`.
-            p_mask: As in `PoolerStartLogits`; (batch, seq, 1 or starts) in a beam search.
-
-        Returns:
-            Tensor (batch, seq), or (batch, seq, starts), in the compute dtype.
-
-        Raises:
-            ValueError: Neither start is given, a shape does not fit, or a position is out of
-                range where values can be read (see `headsmith.keras.take.take_tokens`).
-        """
-        scores = self._scores(hidden_states, start_states, start_positions, p_mask)
-        return ops.cast(scores, self.compute_dtype)
-
-    def _scores(
-        self, hidden_states: Any, start_states: Any, start_positions: Any, p_mask: Any
-    ) -> Any:
-        name = type(self).__name__
-        self._output_shape(hidden_states, start_states, start_positions)
-        if start_positions is not None:
-            start_states = ops.expand_dims(state_at(hidden_states, start_positions, name), 1)
-        if p_mask is not None:
-            masked = is_masked(p_mask)
-            if len(hidden_states.shape) == 4 and p_mask.shape[-1] != hidden_states.shape[2]:
-                masked = ops.all(masked, axis=-1, keepdims=True)
-            hidden_states = without_masked(hidden_states, masked)
-        if self._is_plain():
-            scores = end_scores(
-                hidden_states, start_states, self._weights(), chunk_size=self.chunk_size
-            )
-        else:
-            ones = ops.ones_like(start_states[..., :1])
-            tokens = hidden_states * ones
-            both = [tokens, ops.broadcast_to(start_states, ops.shape(tokens))]
-            x = self.LayerNorm(ops.tanh(self.dense_0(ops.concatenate(both, axis=-1))))
-            scores = ops.squeeze(self.dense_1(x), -1)
-        return scores if p_mask is None else mask_scores(scores, p_mask, self.compute_dtype)
-
-    def _weights(self) -> EndWeights:
-        tensor, last = ops.convert_to_tensor, self.dense_1
-        return EndWeights(
-            tensor(self.dense_0.kernel),
-            None if self.dense_0.bias is None else tensor(self.dense_0.bias),
-            tensor(self.LayerNorm.gamma),
-            tensor(self.LayerNorm.beta),
-            tensor(last.kernel),
-            None if last.bias is None else tensor(last.bias),
-            self.LayerNorm.epsilon,
-        )
-
-    def _is_plain(self) -> bool:
-        """Are the layers what `__init__` made, so that their weights say all about them?"""
-        return (
-            all(
-                type(dense) is keras.layers.Dense
-                and getattr(dense, "quantization_mode", None) is None
-                for dense in (self.dense_0, self.dense_1)
-            )
-            and type(self.LayerNorm) is keras.layers.LayerNormalization
-        )
-
-    def _output_shape(self, hidden_states: Any, start_states: Any, start_positions: Any) -> _Shape:
-        name = type(self).__name__
-        _check_states(hidden_states, self.hidden_size, (3, 4), name)
-        shape = tuple(hidden_states.shape)
-        if start_positions is not None:
-            if len(shape) == 4:
-                raise ValueError(
-                    f"{name} expects `start_states` beside hidden states of four dimensions. "
-                    "Received: `start_positions`."
-                )
-            return shape[:-1]
-        if start_states is None:
-            raise _need_start(name)
-        other = tuple(start_states.shape)
-        if len(other) != len(shape) or other[-1] not in (None, self.hidden_size):
-            raise ValueError(
-                f"{name} expects `start_states` that broadcast against `hidden_states`. "
-                f"Received: {other} beside {shape}."
-            )
-        return tuple(
-            mine if theirs == 1 else theirs if mine in (1, None) and theirs is not None else mine
-            for mine, theirs in zip(shape[:-1], other[:-1], strict=True)
-        )
-
-    def compute_output_spec(
-        self,
-        hidden_states: Any,
-        start_states: Any = None,
-        start_positions: Any = None,
-        p_mask: Any = None,
-    ) -> keras.KerasTensor:
-        """Give (batch, seq) or (batch, seq, starts)."""
-        shape = self._output_shape(hidden_states, start_states, start_positions)
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def _fields(self) -> dict[str, Any]:
-        return {**super()._fields(), "layer_norm_eps": self.layer_norm_eps}
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments, for `from_config`: of the config, the fields that are read."""
-        return {**super().get_config(), "chunk_size": self.chunk_size}
-
-
-@keras.saving.register_keras_serializable(package="headsmith")
-class PoolerAnswerClass(_Pooler):
-    """Score how likely a question has *no* answer, from the start's state and the CLS state.
-
-    Args:
-        config: Any object or dict with `hidden_size`.
-        initializer_range: Standard deviation of the kernels' truncated normal. Default: 0.02.
-        **kwargs: Those of `keras.layers.Layer`.
-
-    Attributes:
-        dense_0: Dense, 2 * hidden_size to hidden_size.
-        dense_1: Dense, hidden_size to 1, without bias.
-
-    Example:
-        >>> from keras import ops
-        >>> pooler = PoolerAnswerClass({"hidden_size": 8})
-        >>> tuple(pooler(ops.ones((2, 5, 8)), start_positions=ops.array([0, 3])).shape)
-        (2,)
-    """
-
-    def __init__(self, config: Any, *, initializer_range: float = 0.02, **kwargs: Any) -> None:
-        super().__init__(config, initializer_range=initializer_range, **kwargs)
-        self.dense_0 = self._dense(self.hidden_size, "dense_0")
-        self.dense_1 = self._dense(1, "dense_1", use_bias=False)
-
-    def build(self, input_shape: Any = None) -> None:
-        """Make the weights; their sizes do not depend on the input."""
-        self.dense_0.build((None, 2 * self.hidden_size))
-        self.dense_1.build((None, self.hidden_size))
-
-    def call(
-        self,
-        hidden_states: Any,
-        start_states: Any = None,
-        start_positions: Any = None,
-        cls_index: Any = None,
-        *,
-        attention_mask: Any = None,
-    ) -> Any:
-        """Score the examples.
-
-        Args:
-            hidden_states: Floating tensor (batch, seq, hidden_size).
-            start_states: Tensor (batch, hidden_size).
-            start_positions: Integer tensor (batch,) or (batch, 1); wins over `start_states`.
-            cls_index: Integer tensor (batch,) or (batch, 1). Default: the last token.
-            attention_mask: Tensor (batch, seq), non-zero = a token. Read only without
-                `cls_index`. Default: the Keras mask of the states; without one all are tokens.
-
-        Returns:
-            Tensor (batch,).
-
-        Raises:
-            ValueError: Neither start is given, a shape does not fit, or a position is out of
-                range where values can be read.
-        """
-        name = type(self).__name__
-        _check_states(hidden_states, self.hidden_size, (3,), name)
-        if start_positions is not None:
-            start_states = state_at(hidden_states, start_positions, name)
-        if start_states is None:
-            raise _need_start(name)
-        attention_mask = _mask_of(hidden_states, attention_mask)
-        if cls_index is not None:
-            cls_state = state_at(hidden_states, cls_index, name)
-        elif attention_mask is not None:
-            cls_state = state_at(hidden_states, last_token(attention_mask), name)
-        else:
-            cls_state = hidden_states[:, -1]
-        x = ops.tanh(self.dense_0(ops.concatenate([start_states, cls_state], axis=-1)))
-        # A product without a bias comes back in float32 from a float64 one on some backends.
-        return ops.cast(ops.squeeze(self.dense_1(x), -1), self.compute_dtype)
-
-    def compute_output_spec(
-        self,
-        hidden_states: Any,
-        start_states: Any = None,
-        start_positions: Any = None,
-        cls_index: Any = None,
-        *,
-        attention_mask: Any = None,
-    ) -> keras.KerasTensor:
-        """Give (batch,)."""
-        _check_states(hidden_states, self.hidden_size, (3,), type(self).__name__)
-        if start_states is None and start_positions is None:
-            raise _need_start(type(self).__name__)
-        return keras.KerasTensor(hidden_states.shape[:1], dtype=self.compute_dtype)
 
 
 def _warn_of_half(given: str) -> None:
@@ -638,9 +208,9 @@ class SQuADHead(keras.layers.Layer):  # type: ignore[misc]
         Warns:
             UserWarning: Only one of `cls_index` and `is_impossible` came with the positions.
         """
-        _check_states(hidden_states, self._read.hidden_size, (3,), type(self).__name__)
+        check_states(hidden_states, self._read.hidden_size, (3,), type(self).__name__)
         self._check_rows(hidden_states, start_positions, end_positions, cls_index, is_impossible)
-        attention_mask = _mask_of(hidden_states, attention_mask)
+        attention_mask = mask_of(hidden_states, attention_mask)
         hidden_states = ops.cast(hidden_states, self.compute_dtype)
         cls_index = None if cls_index is None else ops.cast(_flat(cls_index), "int32")
         output: dict[str, Any] = {}
@@ -748,7 +318,7 @@ class SQuADHead(keras.layers.Layer):  # type: ignore[misc]
                 state = soft_start_state(hidden_states, ops.softmax(logits, -1), p_mask)
                 known = ops.ones_like(known)
             cls_logits = self.answer_class(hidden_states, start_states=state, cls_index=cls_index)
-            loss = loss + 0.5 * _answer_loss(cls_logits, is_impossible, known)
+            loss = loss + 0.5 * answer_loss(cls_logits, is_impossible, known)
         elif (cls_index is None) != (is_impossible is None):
             _warn_of_half("is_impossible" if cls_index is None else "cls_index")
         return ops.cast(loss, self.variable_dtype)
@@ -767,7 +337,7 @@ class SQuADHead(keras.layers.Layer):  # type: ignore[misc]
         return_predictions: bool = False,
     ) -> Any:
         """Give the shapes and dtypes of what `call` returns."""
-        _check_states(hidden_states, self._read.hidden_size, (3,), type(self).__name__)
+        check_states(hidden_states, self._read.hidden_size, (3,), type(self).__name__)
         self._check_rows(hidden_states, start_positions, end_positions, cls_index, is_impossible)
         batch, length, _ = hidden_states.shape
         with_loss = start_positions is not None and end_positions is not None

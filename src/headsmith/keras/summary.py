@@ -14,8 +14,9 @@ from keras import ops
 from headsmith.keras.activations import get_activation
 from headsmith.keras.attention_pooling import AttentionPooling, attention_pool
 from headsmith.keras.config_objects import as_config
+from headsmith.keras.dense import call_dense
 from headsmith.keras.initializers import get_initializer
-from headsmith.keras.keras_mask import get_keras_mask
+from headsmith.keras.keras_mask import mask_of
 from headsmith.keras.linear import compute_dtype, mean, named_dtype
 from headsmith.keras.p_mask import without_masked
 from headsmith.keras.take import last_token, take_tokens
@@ -85,13 +86,13 @@ def summarize(
             return mean(hidden_states, 1)
         return _masked_mean(hidden_states, ops.not_equal(attention_mask, 0))
     if cls_index is not None:
-        rank = len(hidden_states.shape)
-        lead = ops.shape(hidden_states)[:-2]
-        if len(cls_index.shape) > rank - 2:
-            cls_index = ops.squeeze(cls_index, rank - 2)
-        several = ops.shape(cls_index)[rank - 2 :]
-        index = ops.broadcast_to(cls_index, (*lead, *several))
-        return take_tokens(hidden_states, index, _READER)
+        lead = tuple(hidden_states.shape)[:-2]
+        if len(cls_index.shape) > len(lead):
+            cls_index = ops.squeeze(cls_index, len(lead))
+        if tuple(cls_index.shape)[: len(lead)] != lead or None in lead:
+            several = ops.shape(cls_index)[len(lead) :]
+            cls_index = ops.broadcast_to(cls_index, (*ops.shape(hidden_states)[:-2], *several))
+        return take_tokens(hidden_states, cls_index, _READER)
     if attention_mask is not None:
         return take_tokens(hidden_states, last_token(attention_mask))
     return hidden_states[..., -1, :]
@@ -201,9 +202,7 @@ def _unpack(inputs: Any, cls_index: Any, attention_mask: Any) -> _Inputs:
             f"{_READER} expects hidden states: a tensor, a list or tuple that begins with it, or "
             f'a dict with the key "hidden_states". Received: {received}.'
         )
-    if attention_mask is None:
-        attention_mask = get_keras_mask(hidden_states)
-    return _Inputs(hidden_states, cls_index, attention_mask)
+    return _Inputs(hidden_states, cls_index, mask_of(hidden_states, attention_mask))
 
 
 def _settings(config: Any, summary_type: str | None) -> SummaryConfig:
@@ -357,14 +356,15 @@ class SequenceSummary(keras.layers.Layer):  # type: ignore[misc]
                 cls_index=read.cls_index,
                 attention_mask=read.attention_mask,
             )
-        if self.first_dropout is not None:
+        # A call of a layer costs more than the arithmetic of one that does nothing.
+        if self.first_dropout is not None and training:
             output = self.first_dropout(output, training=training)
         if self.summary is not None:
             self._check_size(read.hidden_states.shape)
-            output = self.summary(output)
+            output = call_dense(self.summary, output)
         if self.activation is not None:
             output = self.activation(output)
-        if self.last_dropout is not None:
+        if self.last_dropout is not None and training:
             output = self.last_dropout(output, training=training)
         return output
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from headsmith.keras.eager import may_read_values, values
+from headsmith.keras.linear import named_dtype
 
 __all__ = ["last_token", "state_at", "take_tokens"]
 
@@ -33,25 +35,34 @@ def take_tokens(hidden_states: Any, index: Any, reader: str = "take_tokens") -> 
         [4.0, 5.0]
     """
     *lead, length, size = ops.shape(hidden_states)
+    if named_dtype(index) not in ("int32", "int64"):
+        index = ops.cast(index, "int32")
+    checked = isinstance(length, int) and may_read_values(index)
+    if checked:
+        at = values(index)
+        if ((at < 0) | (at >= length)).any():
+            raise ValueError(
+                f"{reader} expects positions in [0, {length}). Received: {at.tolist()}."
+            )
+    symbolic = any(isinstance(x, keras.KerasTensor) for x in (hidden_states, index))
+    if keras.config.backend() == "tensorflow" and not symbolic:
+        import tensorflow as tf
+
+        return tf.gather(hidden_states, index, batch_dims=len(lead))
     index = ops.cast(index, "int32")
-    inside = ops.logical_and(index >= 0, index < length)
-    if may_read_values(inside) and not bool(ops.all(inside)):
-        raise ValueError(
-            f"{reader} expects positions in [0, {int(length)}). Received: {values(index).tolist()}."
-        )
     several = len(index.shape) > len(lead)
-    shape = ops.shape(index)
     batch = 1
     for dimension in lead:
         batch = batch * dimension
-    # All examples as one long sequence: a gather of rows. Its dimension is not the first, for
-    # the gradient to be a plain tensor in TensorFlow.
+    # All examples as one long sequence: a gather of rows.
     rows = ops.reshape(ops.arange(batch, dtype="int32"), (*lead, *([1] if several else [])))
     rows = rows * length + index
-    # An index out of range must not be found in the next example.
-    rows = ops.where(inside, rows, batch * length)
-    flat = ops.reshape(hidden_states, (1, batch * length, size))
-    return ops.reshape(ops.take(flat, ops.reshape(rows, (-1,)), axis=1), (*shape, size))
+    if not checked:  # an index out of range must not be found in the next example
+        inside = ops.logical_and(index >= 0, index < length)
+        rows = ops.where(inside, rows, batch * length)
+    flat = ops.reshape(hidden_states, (batch * length, size))
+    taken = ops.take(flat, ops.reshape(rows, (-1,)), axis=0)
+    return ops.reshape(taken, (*ops.shape(index), size))
 
 
 def state_at(hidden_states: Any, index: Any, reader: str = "state_at") -> Any:

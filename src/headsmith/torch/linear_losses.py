@@ -17,8 +17,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from headsmith.spec.losses import Reduction, check_reduction
 from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values
-from headsmith.torch.losses import IGNORED, Reduction, check_reduction, divide, shift_left
+from headsmith.torch.losses import IGNORED, divide, shift_left
 
 __all__ = [
     "causal_language_modeling_loss_from_hidden",

@@ -21,12 +21,11 @@ never exist as a whole: see `headsmith.torch.linear_losses`.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from headsmith.spec.losses import ProblemType, Reduction, check_reduction
 from headsmith.torch.eager import compute_dtype, may_read_values
 
 __all__ = [
@@ -40,9 +39,6 @@ __all__ = [
     "shift_left",
     "token_classification_loss",
 ]
-
-Reduction = Literal["mean", "sum", "none"]
-ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 IGNORED = -100
 """The label that takes no part."""
@@ -70,26 +66,6 @@ def shift_left(labels: Tensor, ignore_index: int = IGNORED) -> Tensor:
         [[6, 7, -100]]
     """
     return F.pad(labels[..., 1:], (0, 1), value=ignore_index)
-
-
-def check_reduction(reduction: str, num_items_in_batch: Tensor | float | None) -> None:
-    """Refuse an unknown reduction, and a divisor without a mean.
-
-    Raises:
-        ValueError: As said.
-
-    Example:
-        >>> check_reduction("mean", 3)
-    """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(
-            f'Expected `reduction` to be "mean", "sum" or "none". Received: {reduction!r}.'
-        )
-    if num_items_in_batch is not None and reduction != "mean":
-        raise ValueError(
-            'Expected `reduction="mean"` with `num_items_in_batch`, which is what the sum is '
-            f"divided by. Received: {reduction!r}."
-        )
 
 
 def divide(total: Tensor, count: Tensor | int, num_items_in_batch: Tensor | float | None) -> Tensor:

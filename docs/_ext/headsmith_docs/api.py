@@ -127,7 +127,7 @@ def entry(full: str) -> str:
     parts = [_body(_docstring(module, name), module)]
     if kind in ("class", "exception"):
         parts += [_member(found, member, module) for member in _members(found)]
-    signature = "" if kind == "exception" else _signature(found)
+    signature = "" if kind == "exception" else _signature(found, module)
     return _directive(7, kind, module, name, signature, "\n\n".join(parts))
 
 
@@ -146,7 +146,7 @@ def _kind(found: Any) -> str:
     return "function" if inspect.isroutine(found) else "data"
 
 
-def _signature(found: Any) -> str:
+def _signature(found: Any, module: str) -> str:
     if inspect.isclass(found) and (
         getattr(found, "_is_protocol", False) or issubclass(found, enum.Enum)
     ):
@@ -163,8 +163,20 @@ def _signature(found: Any) -> str:
         signature = signature.replace(return_annotation=inspect.Signature.empty)
     text = str(signature.replace(parameters=parameters))
     # Annotations are strings here, which inspect quotes.
-    text = re.sub(r"'([^']*)'(?=[,)=\s]|$)", _unquote, text)
-    return text.replace("typing.", "")
+    text = re.sub(r"'([^']*)'(?=[,)=\s]|$)", _unquote, text).replace("typing.", "")
+    names = _classes(module)
+    return re.sub(r"(?<![\w.'\"])[A-Z]\w*(?![\w.(])", lambda m: names.get(m[0], m[0]), text)
+
+
+@cache
+def _classes(module: str) -> dict[str, str]:
+    """What a class is called in annotations → the full name of its entry, seen from a module."""
+    found: dict[str, str] = {}
+    for package in (*reversed(PACKAGES), module):
+        for name in import_module(package).__all__:
+            if inspect.isclass(getattr(import_module(package), name)):
+                found[name] = home(package, name)
+    return found
 
 
 def _unquote(found: re.Match[str]) -> str:
@@ -209,7 +221,7 @@ def _member(owner: type, name: str, module: str) -> str:
     if isinstance(value, property):
         return _directive(6, "property", "", f"{owner.__name__}.{name}", "", body)
     kind = {classmethod: "classmethod", staticmethod: "staticmethod"}.get(type(value), "method")
-    signature = _signature(getattr(owner, name))
+    signature = _signature(getattr(owner, name), module)
     return _directive(6, kind, "", f"{owner.__name__}.{name}", signature, body)
 
 

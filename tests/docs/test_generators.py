@@ -117,7 +117,7 @@ def test_results_beside_a_reference(tmp_path):
     told = r"| prune_linear_layer, 768×768 \| dim 0 | 0.191 ± 0.03 | 3.45 ± 0.5 | 18.04× |"
     assert told in text
     assert "### Slicing layers" in text
-    assert "cpu A <fine> one; date 2026-01-02." in text
+    assert "cpu A &lt;fine> one; date 2026-01-02." in text
     plot = next(line for line in text.splitlines() if line.startswith("<figure"))
     assert plot.endswith("</figure>")
     assert "18.04×</text>" in plot

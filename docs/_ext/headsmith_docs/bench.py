@@ -139,16 +139,23 @@ def _ways(name: str, rows: list[Row]) -> str:
 def _measured_with(rows: list[Row]) -> str:
     told = []
     for name in _CIRCUMSTANCES:
+        if name == "system":
+            continue  # the kernel's whole name tells readers nothing
         values = sorted({r[name] for r in rows if r.get(name)})
         if name == "date":
             values = sorted({v[:10] for v in values})
         if values:
-            told.append(f"{name} {' or '.join(values)}")
+            told.append(_plain(f"{name} {' or '.join(values)}"))
     return f"Measured with: {'; '.join(told)}." if told else ""
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is Markdown or HTML."""
+    return text.replace("<", "&lt;").replace("|", r"\|").replace("*", r"\*")
 
 
 def _is_numeric(rows: list[Row], column: str) -> bool:

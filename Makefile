@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/cpu.txt
 
-.PHONY: help setup demo test soak check audit format bench clean
+.PHONY: help setup demo test soak check audit format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,5 +46,9 @@ format: setup  ## let ruff rewrite what it can
 bench: setup  ## time ours beside Transformers 4.34.0 and write benchmarks/out
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
+docs: setup  ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -n -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:  ## remove environments, caches and what the commands wrote
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out benchmarks/out
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out benchmarks/out docs/_build

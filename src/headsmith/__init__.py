@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headsmith.spec.plan import PrunePlan as PrunePlan
 
 __version__ = "0.1.0"
+"""The version of this package, as installed."""
 
 __all__ = ["HeadsmithError", "PrunePlan", "__version__", "load", "prune"]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from headsmith.compat.local_copies import wrong_copies
-from headsmith.compat.names import GONE_MODULES, METHODS, lookup, may_be_old
-from headsmith.compat.sources import mentions
+from headsmith.compat.names import GONE_MODULES, METHODS, lookup
+from headsmith.compat.sources import imports_transformers
 
 __all__ = ["CHECKS", "Check", "SourceFile"]
 
@@ -248,7 +248,7 @@ def _has(*all_of: bytes) -> Callable[[bytes], bool]:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check(_names, lambda source: mentions(source, may_be_old)),
+    Check(_names, imports_transformers),
     Check(_copies, _has(b"find_pruneable_heads_and_indices")),
     Check(_initialisation, _has(b"PreTrainedModel", b".init_weights")),
     Check(

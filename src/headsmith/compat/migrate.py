@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headsmith.compat.names import lookup, may_be_old
+from headsmith.compat.names import lookup
 from headsmith.compat.sources import (
     Progress,
     find_sources,
-    mentions,
+    imports_transformers,
     read_source,
     without_collecting,
     work_through,
@@ -127,7 +127,7 @@ def _write_batch(files: list[Path]) -> list[Migrated]:
 def _migrate_file(path: Path, *, write: bool) -> Migrated:
     try:
         data = read_source(path)
-        if not mentions(data, may_be_old):
+        if not imports_transformers(data):
             return Migrated(str(path))
         new, changes = rewrite(data)
         if not changes:

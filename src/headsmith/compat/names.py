@@ -28,7 +28,6 @@ __all__ = [
     "Status",
     "by_rule",
     "lookup",
-    "may_be_old",
     "names_of",
     "reexports",
 ]
@@ -287,15 +286,15 @@ def _table() -> Iterator[Name]:
 def _more_of_model_files() -> Iterator[Name]:
     """What model files of 4.2x to 4.5x import besides."""
     yield from _rows("modeling_utils", "dispatch_model infer_auto_device_map init_empty_weights",
-                     "gone", "gone", "accelerate")  # fmt: skip
+                     "ok", "gone", "accelerate")  # fmt: skip
     yield from _rows(
         "modeling_utils",
         "check_tied_parameters_on_same_device find_tied_parameters get_balanced_memory "
-        "get_max_memory load_offloaded_weights offload_weight set_module_tensor_to_device",
-        "gone",
-        "gone",
-        "accelerate.utils",
-    )
+        "get_max_memory offload_weight",
+        "ok", "gone", "accelerate.utils",
+    )  # fmt: skip
+    yield from _rows("modeling_utils", "load_offloaded_weights set_module_tensor_to_device",
+                     "gone", "gone", "accelerate.utils")  # fmt: skip
     yield from _rows("modeling_utils", "CrossEntropyLoss Identity", "gone", "gone", "torch.nn")
     yield from _rows(
         "pytorch_utils",
@@ -308,19 +307,23 @@ def _more_of_model_files() -> Iterator[Name]:
                      f"{_SHIMS}:is_torch_less_than_1_11", "always False now")  # fmt: skip
     yield from _rows("pytorch_utils", "torch_int_div", "gone", "gone", "", _SHIMS,
                      'torch.div(…, rounding_mode="floor")')  # fmt: skip
+    no_use = "Transformers 5 has no use for it: the answer is False"
     for module in ("utils", "file_utils", "utils.import_utils"):
         yield from _rows(
-            module, "is_ftfy_available is_ipex_available is_jieba_available "
-            "is_keras_nlp_available is_tensorflow_probability_available "
-            "is_tensorflow_text_available is_tf2onnx_available", "ok", "gone", "",
-            f"{_SHIMS}:is_unavailable", "Transformers 5 has no use for it: the answer is False",
+            module, "is_ftfy_available is_ipex_available is_tensorflow_probability_available "
+            "is_tf2onnx_available", "ok", "gone", "", f"{_SHIMS}:is_unavailable", no_use,
         )  # fmt: skip
         yield from _rows(module, "is_torch_bf16_available", "ok", "gone", "",
                          "transformers.utils:is_torch_bf16_gpu_available")  # fmt: skip
-        yield from _rows(module, "is_torchdynamo_available is_torch_compile_available", "ok",
-                         "gone", "", f"{_SHIMS}:is_available", "always True")  # fmt: skip
         yield Name(f"transformers.{module}", "is_flash_attn_available", "gone", "gone",
                    "transformers.utils:is_flash_attn_2_available")  # fmt: skip
+    for module in ("utils", "utils.import_utils"):
+        yield from _rows(module, "is_jieba_available", "gone", "gone", "",
+                         f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+        yield from _rows(module, "is_keras_nlp_available is_tensorflow_text_available", "ok",
+                         "gone", "", f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+        yield from _rows(module, "is_torchdynamo_available is_torch_compile_available", "ok",
+                         "gone", "", f"{_SHIMS}:is_available", "always True")  # fmt: skip
     for module in ("utils", "utils.generic"):
         yield from _rows(module, "is_jax_tensor is_tf_tensor is_tf_symbolic_tensor", "ok", "gone",
                          "", f"{_SHIMS}:is_tensor_of_another", _NO_TF)  # fmt: skip
@@ -330,7 +333,7 @@ def _more_of_model_files() -> Iterator[Name]:
     for module in ("utils", "file_utils"):
         yield from _rows(module, "HUGGINGFACE_CO_RESOLVE_ENDPOINT", "ok", "gone", "", _SHIMS,
                          "huggingface_hub.constants.ENDPOINT")  # fmt: skip
-    yield from _rows("utils", "send_example_telemetry", "ok", "gone", "",
+    yield from _rows("utils", "send_example_telemetry", "gone", "gone", "",
                      f"{_SHIMS}:nothing_said", "delete the call")  # fmt: skip
     yield from _rows("", _TF_CHECKS, "ok", "gone", "", _SHIMS, _NO_TF)
 
@@ -361,15 +364,17 @@ def _more_of_model_files() -> Iterator[Name]:
         "gone", "gone", "transformers.generation",
     )  # fmt: skip
     for module in ("", "generation"):
-        yield from _rows(module, "BeamScorer BeamSearchScorer ConstrainedBeamSearchScorer", "ok",
-                         "gone", note="generate(num_beams=…)")  # fmt: skip
+        yield from _rows(module, "BeamScorer ConstrainedBeamSearchScorer", "ok", "gone",
+                         note="generate(num_beams=…)")  # fmt: skip
+        yield from _rows(module, "BeamSearchScorer", "gone", "gone",
+                         note="generate(num_beams=…)")  # fmt: skip
     for module in ("", "cache_utils"):
         yield Name(f"transformers.{module}".rstrip("."), "HybridCache", "ok", "gone",
                    "transformers.cache_utils:StaticCache")  # fmt: skip
     yield Name("transformers", "SlidingWindowCache", "ok", "gone",
                "transformers.cache_utils:StaticCache")  # fmt: skip
-    for module in ("", "trainer_utils", "training_args"):
-        yield Name(f"transformers.{module}".rstrip("."), "EvaluationStrategy", "gone", "gone",
+    for module in ("trainer_utils", "training_args"):
+        yield Name(f"transformers.{module}", "EvaluationStrategy", "ok", "gone",
                    "transformers.trainer_utils:IntervalStrategy")  # fmt: skip
     yield from _rows("", "AutoModelWithLMHead", "ok", "gone",
                      note="AutoModelForCausalLM, …MaskedLM or …Seq2SeqLM")  # fmt: skip
@@ -583,21 +588,6 @@ def lookup(module: str, name: str) -> Name | None:
     if place.startswith(_SHIMS):
         return Name(module, name, "gone", "gone", "", place)
     return Name(module, name, "gone", "gone", place)
-
-
-def may_be_old(word: bytes) -> bool:
-    """Whether a word of a source file may be a name of the table, or of a module that is gone."""
-    return word in _old_names() or word.endswith(_OLD_ENDINGS)
-
-
-@cache
-def _old_names() -> frozenset[bytes]:
-    found = {row.name for row in NAMES} | {gone.rpartition(".")[2] for gone in GONE_MODULES}
-    found.update(_EXACT, *reexports().values())
-    return frozenset(name.encode() for name in found)
-
-
-_OLD_ENDINGS = (*(ending.encode() for ending in _ENDINGS), b"TokenizerFast")
 
 
 def names_of(module: str) -> dict[str, str]:

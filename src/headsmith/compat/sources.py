@@ -17,7 +17,7 @@ from headsmith.errors import DataError
 __all__ = [
     "Progress",
     "find_sources",
-    "mentions",
+    "imports_transformers",
     "read_source",
     "without_collecting",
     "work_through",
@@ -29,8 +29,11 @@ Progress = Callable[[str, int, int], None]
 _Result = TypeVar("_Result")
 
 _NEVER = {"__pycache__", "node_modules", "site-packages", "venv"}
-_IMPORTS = re.compile(rb"\b(?:from|import)[\s\\]+transformers\b|,[\s\\]*transformers\b")
-_WORDS = re.compile(rb"[A-Za-z_]\w*")
+_IMPORTS = re.compile(
+    rb"(?:^[ \t]*|[;:][ \t]*)(?:from|import)[ \t\\\r\n]+transformers\b"
+    rb"|^[ \t]*import\b[^\n#]*,[ \t\\\r\n]*transformers\b",
+    re.MULTILINE,
+)
 _LARGEST = 8 * 2**20  # bytes; what is larger was not written by hand
 _MANY = 64  # files from which other processes pay for their start
 _BATCH = 16
@@ -85,26 +88,23 @@ def read_source(path: Path) -> bytes:
         raise DataError(error.strerror or str(error)) from error
 
 
-def mentions(source: bytes, wanted: Callable[[bytes], bool]) -> bool:
-    """Whether a file may import from Transformers, by absolute name, and has one of the words.
+def imports_transformers(source: bytes) -> bool:
+    r"""Whether a file may have a statement that imports from Transformers by absolute name.
 
     A look at the bytes, which costs a hundredth of parsing them: what it refuses need not be
     parsed.
 
     Args:
         source: a whole file.
-        wanted: whether a word is one that is looked for.
 
     Example:
-        >>> from headsmith.compat.sources import mentions
-        >>> mentions(b"from transformers import AdamW", b"AdamW".__eq__)
+        >>> from headsmith.compat.sources import imports_transformers
+        >>> imports_transformers(b"try:\n    from transformers import AdamW")
         True
-        >>> mentions(b"from .modeling_utils import AdamW  # transformers", b"AdamW".__eq__)
+        >>> imports_transformers(b"from .modeling_utils import AdamW  # from transformers")
         False
     """
-    if b"transformers" not in source or not _IMPORTS.search(source):
-        return False
-    return any(map(wanted, set(_WORDS.findall(source))))
+    return b"transformers" in source and _IMPORTS.search(source) is not None
 
 
 @contextmanager

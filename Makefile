@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .PHONY: help setup demo test soak check audit format bench docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.installed  ## make .venv with everything pinned
 
@@ -52,3 +52,43 @@ docs: setup  ## build the documentation into docs/_build/html; a warning is an e
 
 clean:  ## remove environments, caches and what the commands wrote
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out benchmarks/out docs/_build
+
+# Other environments than .venv, each with everything pinned by the file of its name.
+.PHONY: test-oldest test-newest test-late test-restored test-wheel newest
+OTHER := .venv-oldest/.installed .venv-newest/.installed
+SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+$(OTHER): .venv-%/.installed: constraints/%.txt pyproject.toml
+	@echo "Installing into .venv-$*: a few minutes the first time."
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< hatchling editables
+	@.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+.venv-late/.installed: constraints/late.txt pyproject.toml
+	@$(PYTHON) -m venv --clear .venv-late
+	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+test-oldest: .venv-oldest/.installed  ## run the tests with the oldest of everything that is supported
+	.venv-oldest/bin/python $(SUITE)
+
+test-newest: .venv-newest/.installed  ## run the tests with the newest of everything
+	.venv-newest/bin/python $(SUITE)
+
+newest:  ## pin the newest of everything anew, in constraints/newest.txt
+	@$(PYTHON) -m venv --clear .venv-newest
+	@.venv-newest/bin/python -m pip --disable-pip-version-check install --quiet torch==2.13.0 '.[dev]'
+	@{ sed -n '/^#/p' constraints/newest.txt; .venv-newest/bin/python -m pip --disable-pip-version-check freeze --all \
+		--exclude headsmith --exclude pip | sed 's/+cpu$$//'; } > constraints/newest.tmp
+	@mv constraints/newest.tmp constraints/newest.txt
+
+test-late: .venv-late/.installed  ## run the tests of headsmith.compat on the last Transformers 4
+	.venv-late/bin/python -m pytest tests/compat
+
+test-restored: setup  ## run the tests while headsmith.compat.restore() is on
+	$(BIN)/python $(SUITE) -p headsmith.compat.auto
+
+test-wheel: setup  ## build wheel and sdist, install them elsewhere and use them from there
+	$(BIN)/python tests/check_wheel.py

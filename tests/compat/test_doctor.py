@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from headsmith.compat.checks import CHECKS, SourceFile
 from headsmith.compat.doctor import KINDS, examine, examine_source
+from headsmith.compat.sources import imports_transformers
 from headsmith.errors import DataError
 
 
@@ -200,6 +203,38 @@ def test_a_tree_with_a_file_that_does_not_parse(tmp_path: Path) -> None:
     assert "line 1" in reason
     with pytest.raises(DataError, match="no file or folder"):
         examine([tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize(
+    ("source", "parsed"),
+    [
+        ("import transformers", True),
+        ("import os, transformers", True),
+        ("import os, \\\n    transformers", True),
+        ("if x: from transformers import y", True),
+        ("x = 1; import transformers.onnx", True),
+        ("from \\\n  transformers import y", True),
+        ("\tfrom transformers.onnx import y", True),
+        ("# from transformers import y", False),
+        (">>> from transformers import y", False),
+        ("from ..transformers import y", False),
+        ("from transformers_of_ours import y", False),
+        ("import os  # not, transformers", False),
+    ],
+)
+def test_a_look_tells_who_imports(source: str, parsed: bool) -> None:
+    assert imports_transformers(f"x = 0\n{source}\n".encode()) is parsed
+
+
+def test_checks_that_are_left_out_would_have_found_nothing() -> None:
+    """The look at the bytes refuses no file in which the syntax tree holds something."""
+    sources = [path.read_bytes() for path in Path(__file__).parents[1].rglob("*.py")]
+    assert len(sources) > 50
+    for data in sources:
+        file = SourceFile(ast.parse(data))
+        for check in CHECKS:
+            if not check.concerns(data):
+                assert not list(check.look(file))
 
 
 def test_the_test_models_are_told_apart() -> None:

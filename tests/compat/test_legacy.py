@@ -66,8 +66,28 @@ Write = Callable[[str], ModuleType]
         HEAD + _model(call="init_weights"),
         HEAD + _model(keys='_tied_weights_keys = ["out.weight"]'),
         HEAD + _model() + "\n    def mask(self, x):\n        return self.get_head_mask(x, 1)\n",
+        HEAD + _model() + "\n    def prepare_inputs_for_generation(self, x, **kwargs):\n"
+        "        return {'input_ids': x}\n",
+        HEAD + _model() + "\n    def _set_gradient_checkpointing(self, module, value=False):\n"
+        "        module.gradient_checkpointing = value\n",
+        HEAD + "from transformers.models.opt.modeling_opt import _make_causal_mask\n" + _model(),
+        HEAD
+        + "from transformers.models.bert.modeling_bert import BERT_START_DOCSTRING\n"
+        + _model(),
     ],
-    ids=["moved", "gone", "guarded", "migrated", "init", "list", "method"],
+    ids=[
+        "moved",
+        "gone",
+        "guarded",
+        "migrated",
+        "init",
+        "list",
+        "method",
+        "prepares",
+        "switches",
+        "helper",
+        "docs",
+    ],
 )
 def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
     module = write_module(source)
@@ -89,13 +109,19 @@ def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
         HEAD + "import transformers.modeling_utils as m\nhasattr(m, 'SQuADHead')\n" + _model(),
         HEAD + "from headsmith.torch import SequenceSummary\n" + _model(),
         HEAD + "from transformers.pytorch_utils import Conv1D\n" + _model(),
+        HEAD
+        + "from transformers import GenerationMixin\n"
+        + _model().replace("(PreTrainedModel)", "(PreTrainedModel, GenerationMixin)")
+        + "\n    def prepare_inputs_for_generation(self, x, **kwargs):\n"
+        "        return {'input_ids': x}\n",
     ],
-    ids=["plain", "own-function", "a-look", "ours", "new-place"],
+    ids=["plain", "own-function", "a-look", "ours", "new-place", "generates"],
 )
 def test_classes_of_today_are_left_alone(source: str, write_module: Write) -> None:
     module = write_module(source)
     assert not is_legacy(module.Model)
-    assert module.Model.__bases__ == (PreTrainedModel,)
+    assert module.Model.__bases__[0] is PreTrainedModel
+    assert not issubclass(module.Model, LegacyModel)
     config = BertConfig(**CONFIG)
     before = config.to_dict()
     model = module.Model(config)

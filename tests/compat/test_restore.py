@@ -233,6 +233,35 @@ def test_native_models_compile_and_export_as_before() -> None:
         torch.testing.assert_close(exported.module()(ids).last_hidden_state, expected)
 
 
+def _mask_in_a_graph(model: Any) -> Any:
+    return torch.compile(lambda ids, mask: model(ids, head_mask=mask), backend="eager")
+
+
+def test_head_mask_in_compiled_graphs_is_refused() -> None:
+    model = BertModel(BertConfig(**TINY)).eval()
+    ids, mask = torch.tensor([[1, 2, 3]]), torch.ones(2)
+    with torch.no_grad():
+        early = torch.compile(model, backend="eager")
+        early(ids, head_mask=mask)  # Transformers' own affair
+        graph = _mask_in_a_graph(model)
+        graph(ids, mask)
+        expected = model(ids).last_hidden_state
+        with restored():
+            late = torch.compile(model, backend="eager")
+            for compiled in (early, late):
+                with pytest.raises(TypeError, match=r"headsmith\.pruning\.head_mask"):
+                    compiled(ids, head_mask=mask)
+                torch.testing.assert_close(compiled(ids).last_hidden_state, expected)
+                compiled(ids, head_mask=None)
+            for compiled in (graph, _mask_in_a_graph(model)):
+                with pytest.raises(Exception, match="does not take head_mask"):
+                    compiled(ids, mask)
+                compiled(ids, None)
+        early(ids, head_mask=mask)
+        graph(ids, mask)
+    torch._dynamo.reset()
+
+
 def test_missing_transformers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from headsmith.errors import MissingExtraError
 

@@ -7,15 +7,21 @@ and classes alone.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from headsmith.compat.local_copies import wrong_copies
-from headsmith.compat.names import METHODS, NAMES, lookup
+from headsmith.compat.names import GONE_MODULES, METHODS, lookup
+from headsmith.compat.sources import imports_transformers
 
-__all__ = ["CHECKS", "SourceFile"]
+__all__ = ["CHECKS", "Check", "SourceFile"]
 
 _REMOVED = frozenset(m.name for m in METHODS if m.name.isidentifier()) - {"prune_heads"}
 _NOT_BLOCKS = ("PreTrainedModel", "Output", "OutputWithPast", "Config", "Mixin", "Tokenizer")
+_REMOVED_BYTES = tuple(name.encode() for name in sorted(_REMOVED))
+_NOT_KEPT = re.compile(rb"\bpersistent\s*=\s*False\b")
+_HEAD_MASK = re.compile(rb"\bhead_mask\s*=(?!=)")
 _RESTORE = "call headsmith.compat.restore() before this file is imported"
 
 _Found = Iterator[tuple[int, str, str, str]]
@@ -24,9 +30,8 @@ _Found = Iterator[tuple[int, str, str, str]]
 class SourceFile:
     """A parsed file, with what several checks ask of it."""
 
-    def __init__(self, tree: ast.Module, source: bytes | str) -> None:
+    def __init__(self, tree: ast.Module) -> None:
         self.tree = tree
-        self.source = source
         self.nodes = list(ast.walk(tree))
         self.classes = {n.name: n for n in self.nodes if isinstance(n, ast.ClassDef)}
         self.functions = {n.name for n in self.nodes if isinstance(n, ast.FunctionDef)}
@@ -75,18 +80,10 @@ def _names(file: SourceFile) -> _Found:
             if module.startswith("transformers"):
                 yield from _name(module, name, node.lineno, imported=False)
         elif isinstance(node, ast.Import):
-            gone = {r.module for r in NAMES if r.status_5 == "gone" and _is_gone(r.module)}
             for alias in node.names:
-                if alias.name in gone:
+                if alias.name in GONE_MODULES:
                     what = f"the module {alias.name} is gone from Transformers 5"
                     yield node.lineno, "name", what, _RESTORE
-
-
-def _is_gone(module: str) -> bool:
-    return module.rpartition(".")[2] in (
-        "modeling_tf_utils", "tf_utils", "activations_tf", "model_parallel_utils", "onnx",
-        "fx", "metrics", "processors", "deepspeed",
-    )  # fmt: skip
 
 
 def _name(module: str, name: str, line: int, *, imported: bool) -> _Found:
@@ -202,8 +199,6 @@ def _blocks(file: SourceFile) -> _Found:
 
 
 def _head_masks(file: SourceFile) -> _Found:
-    if ("head_mask" if isinstance(file.source, str) else b"head_mask") not in file.source:  # type: ignore[operator]
-        return
     applies = any(
         isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mult) and "head_mask" in _names_in(n)
         for n in file.nodes
@@ -235,18 +230,41 @@ def _methods(file: SourceFile) -> _Found:
             yield node.lineno, "method", f"{node.attr} is gone from model classes", _RESTORE
 
 
-CHECKS: tuple[Callable[[SourceFile], _Found], ...] = (
-    _names,
-    _copies,
-    _initialisation,
-    _tied,
-    _generation,
-    _buffers,
-    _blocks,
-    _head_masks,
-    _methods,
+@dataclass(frozen=True)
+class Check:
+    """A kind of finding.
+
+    Args:
+        look: is given a file and yields (line, kind, what is there, what to do).
+        concerns: whether a file's bytes may hold such a finding; what it refuses has none.
+    """
+
+    look: Callable[[SourceFile], _Found]
+    concerns: Callable[[bytes], bool]
+
+
+def _has(*all_of: bytes) -> Callable[[bytes], bool]:
+    return lambda source: all(text in source for text in all_of)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(_names, imports_transformers),
+    Check(_copies, _has(b"find_pruneable_heads_and_indices")),
+    Check(_initialisation, _has(b"PreTrainedModel", b".init_weights")),
+    Check(
+        _tied,
+        lambda source: (
+            b"PreTrainedModel" in source
+            and (b"_tied_weights_keys" in source or b"def get_output_embeddings" in source)
+        ),
+    ),
+    Check(_generation, _has(b"PreTrainedModel", b"def prepare_inputs_for_generation")),
+    Check(_buffers, lambda source: bool(_NOT_KEPT.search(source))),
+    Check(_blocks, _has(b"transformers.models")),
+    Check(_head_masks, lambda source: bool(_HEAD_MASK.search(source))),
+    Check(_methods, lambda source: any(b"." + name in source for name in _REMOVED_BYTES)),
 )
-"""Each is given a file and yields (line, kind, what is there, what to do)."""
+"""What is looked for."""
 
 
 def _method(cls: ast.ClassDef, name: str) -> ast.FunctionDef | None:

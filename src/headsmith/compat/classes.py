@@ -5,6 +5,7 @@ Only attributes that are absent are added, and none that is there is replaced.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +15,13 @@ __all__ = ["BaseClasses"]
 
 
 class BaseClasses:
-    """Additions to the classes of `transformers.modeling_utils`."""
+    """Additions to the classes of `transformers.modeling_utils` and of `cache_utils`."""
 
     def __init__(self) -> None:
         self._added: list[tuple[type, str]] = []
         self._legacy: LegacyClasses | None = None
         self._takers: list[str] = []
+        self._undo_compiled: Callable[[], None] | None = None
 
     def took(self, module: str) -> None:
         """Note that a module imported a restored name."""
@@ -29,7 +31,7 @@ class BaseClasses:
 
     def install(self, modeling_utils: ModuleType) -> None:
         """Add what is absent; called when `transformers.modeling_utils` has been imported."""
-        from headsmith.compat.head_mask_guard import HeadMaskGuard
+        from headsmith.compat.head_mask_guard import HeadMaskGuard, guard_compiled
         from headsmith.compat.methods import MODULE_METHODS, PRETRAINED_METHODS
 
         if self._legacy is not None:
@@ -41,7 +43,8 @@ class BaseClasses:
             for name in set(methods).intersection(gone):
                 self._add(home, name, methods[name])
         if "get_head_mask" in gone:
-            self._add(base, "__call__", HeadMaskGuard(base.__call__))
+            self._add(base, "__call__", HeadMaskGuard())
+            self._undo_compiled = guard_compiled()
         legacy = LegacyClasses(
             frozenset(gone) - {"prune_heads"},
             changed_in_5=hasattr(base, "get_expanded_tied_weights_keys"),
@@ -53,11 +56,21 @@ class BaseClasses:
         self._legacy = legacy
         legacy.install(base)
 
+    def install_caches(self, cache_utils: ModuleType) -> None:
+        """Add what is absent; called when `transformers.cache_utils` has been imported."""
+        from headsmith.compat.caches import methods_of
+
+        for cls, name, value in list(methods_of(cache_utils)):
+            self._add(cls, name, value)
+
     def remove(self) -> None:
         """Take everything off again."""
         if self._legacy is not None:
             self._legacy.remove()
             self._legacy = None
+        if self._undo_compiled is not None:
+            self._undo_compiled()
+            self._undo_compiled = None
         for home, name in reversed(self._added):
             delattr(home, name)
         self._added.clear()

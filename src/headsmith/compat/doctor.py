@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headsmith.compat.checks import CHECKS, SourceFile
-from headsmith.compat.sources import Progress, find_sources, of_interest, work_through
+from headsmith.compat.sources import (
+    Progress,
+    find_sources,
+    read_source,
+    without_collecting,
+    work_through,
+)
 from headsmith.errors import DataError
 
 __all__ = ["KINDS", "Examination", "Finding", "examine", "examine_source"]
@@ -89,12 +95,12 @@ def examine(
 
 def _examine_batch(files: list[Path]) -> list[list[Finding] | tuple[str, str]]:
     found: list[list[Finding] | tuple[str, str]] = []
-    for path in files:
-        try:
-            data = of_interest(path)
-            found.append([] if data is None else examine_source(data, str(path)))
-        except (DataError, RecursionError) as error:
-            found.append((str(path), str(error)))
+    with without_collecting():
+        for path in files:
+            try:
+                found.append(examine_source(read_source(path), str(path)))
+            except (DataError, RecursionError) as error:
+                found.append((str(path), str(error)))
     return found
 
 
@@ -109,7 +115,7 @@ def examine_source(source: bytes | str, path: str = "<source>") -> list[Finding]
         What was found, by line.
 
     Raises:
-        DataError: it is not Python that can be parsed.
+        DataError: it may hold something, and is not Python that can be parsed.
 
     Example:
         >>> from headsmith.compat.doctor import examine_source
@@ -117,16 +123,20 @@ def examine_source(source: bytes | str, path: str = "<source>") -> list[Finding]
         >>> found.line, found.kind
         (1, 'name')
     """
+    data = source.encode() if isinstance(source, str) else source
+    checks = [check for check in CHECKS if check.concerns(data)]
+    if not checks:
+        return []
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         message = getattr(error, "msg", None) or str(error)
         raise DataError(f"line {line}: {message}" if line else message) from error
-    file = SourceFile(tree, source)
+    file = SourceFile(tree)
     found = [
         Finding(path, line, kind, what, remedy)
-        for check in CHECKS
-        for line, kind, what, remedy in check(file)
+        for check in checks
+        for line, kind, what, remedy in check.look(file)
     ]
     return sorted(set(found), key=lambda f: (f.line, f.kind, f.what))

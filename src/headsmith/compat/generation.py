@@ -83,6 +83,19 @@ class LegacyGenerationMixin(GenerationMixin):
             made.masked_fill_(ends.cumsum(dim=1) - ends > 0, int(pad))
         return result
 
+    def _extract_past_from_model_output(
+        self, outputs: Any, standardize_cache_format: bool = False
+    ) -> Any:
+        # Asked by classes with an `_update_model_kwargs_for_generation` of their own.
+        return next(
+            (
+                outputs[n]
+                for n in ("past_key_values", "mems", "past_buckets_states")
+                if n in outputs
+            ),
+            None,
+        )
+
     def _update_model_kwargs_for_generation(
         self,
         outputs: Any,
@@ -122,12 +135,15 @@ def _called_as_before(model: Any) -> Iterator[None]:
 
 def _preparing(model: Any) -> Any:
     prepare = model.prepare_inputs_for_generation
+    takes_places = "cache_position" in inspect.signature(prepare).parameters
     takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
 
     @functools.wraps(prepare)
     def adapter(input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         for name in _NEW_ARGUMENTS:
             kwargs.pop(name, None)
+        if takes_places:
+            kwargs["cache_position"] = _places(input_ids, kwargs)
         if kwargs.get("position_ids", ...) is None:
             del kwargs["position_ids"]
         wants_mask = takes_mask and not model.config.is_encoder_decoder
@@ -143,6 +159,18 @@ def _preparing(model: Any) -> Any:
         return inputs
 
     return adapter
+
+
+def _places(input_ids: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """The positions of the tokens that are not cached yet, which 4.4x to 4.57 handed over."""
+    past, prompt = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
+    seen = 0
+    if isinstance(past, Cache):
+        seen = int(past.get_seq_length())
+    elif past:
+        seen = past[0][0].shape[-2]
+    count = input_ids.shape[1] + (0 if prompt is None else prompt.shape[1])
+    return torch.arange(seen, max(count, seen + 1), device=input_ids.device)
 
 
 def _reordering(model: Any) -> Any:

@@ -9,7 +9,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from headsmith.compat.names import METHODS, NAMES, Name
+from headsmith.compat.names import METHODS, NAMES, RULES, Name
 from headsmith.compat.reexports import REEXPORTS
 from headsmith.errors import DataError
 from headsmith.files import replace_file
@@ -45,6 +45,9 @@ def tables() -> str:
         )
         home = homes[name].target.partition(":")[0]
         lines.append(f"| `{name}` | {places} | `{home}` |")
+    lines += ["", "| in model modules | in 4.57 | in 5 | instead |", "|---|---|---|---|"]
+    for rule in RULES:
+        lines.append(f"| {rule.name} | {rule.status_457} | {rule.status_5} | {rule.instead} |")
     lines += ["", "| method or behaviour | in 4.57 | in 5 | instead |", "|---|---|---|---|"]
     for method in METHODS:
         what = f"`{method.name}`" if method.name.isidentifier() else method.name

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headsmith.compat.names import lookup
-from headsmith.compat.sources import Progress, find_sources, of_interest, work_through
+from headsmith.compat.sources import (
+    Progress,
+    find_sources,
+    imports_transformers,
+    read_source,
+    without_collecting,
+    work_through,
+)
 from headsmith.errors import DataError, HeadsmithError
 from headsmith.extras import require
 from headsmith.files import replace_file
@@ -108,17 +115,19 @@ def migrate(
 
 
 def _plan_batch(files: list[Path]) -> list[Migrated]:
-    return [_migrate_file(path, write=False) for path in files]
+    with without_collecting():
+        return [_migrate_file(path, write=False) for path in files]
 
 
 def _write_batch(files: list[Path]) -> list[Migrated]:
-    return [_migrate_file(path, write=True) for path in files]
+    with without_collecting():
+        return [_migrate_file(path, write=True) for path in files]
 
 
 def _migrate_file(path: Path, *, write: bool) -> Migrated:
     try:
-        data = of_interest(path)
-        if data is None:
+        data = read_source(path)
+        if not imports_transformers(data):
             return Migrated(str(path))
         new, changes = rewrite(data)
         if not changes:

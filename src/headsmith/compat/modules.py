@@ -19,7 +19,14 @@ from importlib.util import find_spec
 from types import FrameType, ModuleType
 from typing import Any
 
-from headsmith.compat.names import NAMES, names_of, reexports
+from headsmith.compat.names import (
+    FAST_TOKENIZERS,
+    MODEL_FILE,
+    NAMES,
+    by_rule,
+    names_of,
+    reexports,
+)
 
 __all__ = ["ModuleNames"]
 
@@ -52,9 +59,8 @@ class ModuleNames(importlib.abc.MetaPathFinder):
     def install(self) -> None:
         """Answer from now on, in modules imported before and later."""
         sys.meta_path.insert(0, self)
-        for name in {*self._names, *self._after}:
-            module = sys.modules.get(name)
-            if module is not None:
+        for name, module in list(sys.modules.items()):
+            if module is not None and self._concerns(name):
                 self._imported(name, module)
 
     def remove(self) -> None:
@@ -85,7 +91,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         """Let others find a module of the table, and be told when it has been imported."""
-        if fullname not in self._names and fullname not in self._after:
+        if not self._concerns(fullname):
             return None
         for finder in sys.meta_path:
             search = getattr(finder, "find_spec", None)
@@ -94,7 +100,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader, self._imported)
                 return spec  # type: ignore[no-any-return]
-        if fullname.startswith("transformers.models.") or not self._can_make(fullname):
+        if not self._can_make(fullname):
             return None
         self._made.add(fullname)
         is_package = any(other.startswith(fullname + ".") for other in self._names)
@@ -105,14 +111,23 @@ class ModuleNames(importlib.abc.MetaPathFinder):
             origin="headsmith.compat",
         )
 
+    def _concerns(self, fullname: str) -> bool:
+        if fullname in self._names or fullname in self._after:
+            return True
+        return fullname.startswith("transformers.models.") and bool(
+            MODEL_FILE.fullmatch(fullname) or FAST_TOKENIZERS.fullmatch(fullname)
+        )
+
     @staticmethod
     def _can_make(fullname: str) -> bool:
+        if fullname.startswith("transformers.models."):
+            return FAST_TOKENIZERS.fullmatch(fullname) is not None
         return fullname not in _KERAS_HOMES or find_spec("keras") is not None
 
     def _imported(self, name: str, module: ModuleType) -> None:
         module = sys.modules.get(name, module)  # `transformers` puts another in its place
-        if name in self._names and name not in self._before:
-            self._answer(name, module, self._names[name])
+        if name not in self._before and (name in self._names or name not in self._after):
+            self._answer(name, module, self._names.get(name, {}))
         if name in self._after:
             self._after[name](module)
 
@@ -123,15 +138,15 @@ class ModuleNames(importlib.abc.MetaPathFinder):
             for n, place in names.items()
             if n not in held and n not in getattr(module, "_class_to_module", ())
         }
-        if not absent:
+        if not absent and not name.startswith("transformers.models."):
             return
         self._before[name] = {a: held[a] for a in _ADDED if a in held}
         asked_before = held.get("__getattr__")
         listed_before = held.get("__dir__")
 
         def answer(attribute: str) -> Any:
-            place = absent.get(attribute)
-            if place is None:
+            place = absent.get(attribute) or by_rule(name, attribute)
+            if not place:
                 if asked_before is not None:
                     return asked_before(attribute)
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")

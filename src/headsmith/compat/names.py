@@ -8,6 +8,7 @@ Measured on Transformers 4.34.0, 4.57.6 and 5.23.0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,21 @@ from typing import Literal
 
 from headsmith.compat.reexports import REEXPORTS
 
-__all__ = ["METHODS", "NAMES", "Method", "Name", "Status", "lookup", "names_of", "reexports"]
+__all__ = [
+    "FAST_TOKENIZERS",
+    "GONE_MODULES",
+    "METHODS",
+    "MODEL_FILE",
+    "NAMES",
+    "RULES",
+    "Method",
+    "Name",
+    "Status",
+    "by_rule",
+    "lookup",
+    "names_of",
+    "reexports",
+]
 
 Status = Literal["ok", "moved", "gone", "needs TF"]
 
@@ -82,7 +97,10 @@ def _rows(
     stand_in: str = "",
     note: str = "",
 ) -> Iterator[Name]:
-    """One row for each of `names`, which keeps its name in its new home."""
+    """One row for each of `names`, which keeps its name in its new home.
+
+    `stand_in` is a module that has the names, or `"module:name"` of what stands for each.
+    """
     for name in names.split():
         yield Name(
             f"transformers.{module}".rstrip("."),
@@ -90,7 +108,7 @@ def _rows(
             status_457,
             status_5,
             f"{home}:{name}" if home else "",
-            f"{stand_in}:{name}" if stand_in else "",
+            stand_in if ":" in stand_in else f"{stand_in}:{name}" if stand_in else "",
             note,
         )
 
@@ -100,6 +118,11 @@ _SQUAD = "PoolerAnswerClass PoolerEndLogits PoolerStartLogits SQuADHead SquadHea
 _TF_LOSSES = (
     "TFCausalLanguageModelingLoss TFMaskedLanguageModelingLoss TFMultipleChoiceLoss "
     "TFQuestionAnsweringLoss TFSequenceClassificationLoss TFTokenClassificationLoss"
+)
+_IMAGE_MODELS = (
+    "Beit CLIP ChineseCLIP ConditionalDetr ConvNext DPT DeformableDetr DeiT Detr Donut Flava GLPN "
+    "ImageGPT LayoutLMv2 LayoutLMv3 Levit MaskFormer MobileNetV1 MobileNetV2 MobileViT OwlViT "
+    "Perceiver PoolFormer Segformer VideoMAE ViT Vilt Yolos"
 )
 _TF_CHECKS = "is_flax_available is_tf_available"
 _TF_FILES = "FLAX_WEIGHTS_NAME TF2_WEIGHTS_NAME TF_WEIGHTS_NAME"
@@ -198,7 +221,8 @@ def _table() -> Iterator[Name]:
     )
     yield from _rows(
         "deepspeed",
-        "HfDeepSpeedConfig deepspeed_config is_deepspeed_zero3_enabled",
+        "HfDeepSpeedConfig HfTrainerDeepSpeedConfig deepspeed_config deepspeed_init "
+        "deepspeed_load_checkpoint is_deepspeed_available is_deepspeed_zero3_enabled",
         "gone",
         "gone",
         "transformers.integrations.deepspeed",
@@ -245,6 +269,7 @@ def _table() -> Iterator[Name]:
             "transformers.generation.logits_process:LogitsProcessor",
         )
 
+    yield from _more_of_model_files()
     for module in ("", "optimization"):
         yield from _rows(
             module, "AdamW", "gone", "gone",
@@ -258,8 +283,120 @@ def _table() -> Iterator[Name]:
                      note="headsmith.qa makes features of questions and contexts")  # fmt: skip
 
 
+def _more_of_model_files() -> Iterator[Name]:
+    """What model files of 4.2x to 4.5x import besides."""
+    yield from _rows("modeling_utils", "dispatch_model infer_auto_device_map init_empty_weights",
+                     "ok", "gone", "accelerate")  # fmt: skip
+    yield from _rows(
+        "modeling_utils",
+        "check_tied_parameters_on_same_device find_tied_parameters get_balanced_memory "
+        "get_max_memory offload_weight",
+        "ok", "gone", "accelerate.utils",
+    )  # fmt: skip
+    yield from _rows("modeling_utils", "load_offloaded_weights set_module_tensor_to_device",
+                     "gone", "gone", "accelerate.utils")  # fmt: skip
+    yield from _rows("modeling_utils", "CrossEntropyLoss Identity", "gone", "gone", "torch.nn")
+    yield from _rows(
+        "pytorch_utils",
+        "is_torch_greater_or_equal_than_1_6 is_torch_greater_or_equal_than_1_7 "
+        "is_torch_greater_or_equal_than_1_8 is_torch_greater_or_equal_than_1_9 "
+        "is_torch_greater_or_equal_than_1_10 is_torch_greater_or_equal_than_1_11",
+        "gone", "gone", "", f"{_SHIMS}:TRUE", "always True now",
+    )  # fmt: skip
+    yield from _rows("pytorch_utils", "is_torch_less_than_1_8 is_torch_1_8_0", "gone", "gone", "",
+                     f"{_SHIMS}:is_torch_less_than_1_11", "always False now")  # fmt: skip
+    yield from _rows("pytorch_utils", "torch_int_div", "gone", "gone", "", _SHIMS,
+                     'torch.div(…, rounding_mode="floor")')  # fmt: skip
+    no_use = "Transformers 5 has no use for it: the answer is False"
+    for module in ("utils", "file_utils", "utils.import_utils"):
+        yield from _rows(
+            module, "is_ftfy_available is_ipex_available is_tensorflow_probability_available "
+            "is_tf2onnx_available", "ok", "gone", "", f"{_SHIMS}:is_unavailable", no_use,
+        )  # fmt: skip
+        yield from _rows(module, "is_torch_bf16_available", "ok", "gone", "",
+                         "transformers.utils:is_torch_bf16_gpu_available")  # fmt: skip
+        yield Name(f"transformers.{module}", "is_flash_attn_available", "gone", "gone",
+                   "transformers.utils:is_flash_attn_2_available")  # fmt: skip
+    for module in ("utils", "utils.import_utils"):
+        yield from _rows(module, "is_jieba_available", "gone", "gone", "",
+                         f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+        yield from _rows(module, "is_keras_nlp_available is_tensorflow_text_available", "ok",
+                         "gone", "", f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+        yield from _rows(module, "is_torchdynamo_available is_torch_compile_available", "ok",
+                         "gone", "", f"{_SHIMS}:is_available", "always True")  # fmt: skip
+    for module in ("utils", "utils.generic"):
+        yield from _rows(module, "is_jax_tensor is_tf_tensor is_tf_symbolic_tensor", "ok", "gone",
+                         "", f"{_SHIMS}:is_tensor_of_another", _NO_TF)  # fmt: skip
+    for module in ("utils", "file_utils", ""):
+        yield from _rows(module, "PYTORCH_PRETRAINED_BERT_CACHE PYTORCH_TRANSFORMERS_CACHE", "ok",
+                         "gone", "", _SHIMS, "the hub's own folder")  # fmt: skip
+    for module in ("utils", "file_utils"):
+        yield from _rows(module, "HUGGINGFACE_CO_RESOLVE_ENDPOINT", "ok", "gone", "", _SHIMS,
+                         "huggingface_hub.constants.ENDPOINT")  # fmt: skip
+    yield from _rows("utils", "send_example_telemetry", "gone", "gone", "",
+                     f"{_SHIMS}:nothing_said", "delete the call")  # fmt: skip
+    yield from _rows("", _TF_CHECKS, "ok", "gone", "", _SHIMS, _NO_TF)
+
+    for module in ("", "generation", "generation.utils", "generation_utils"):
+        yield from _rows(module, "top_k_top_p_filtering", "gone", "gone", "", _SHIMS,
+                         "TopKLogitsWarper and TopPLogitsWarper")  # fmt: skip
+    yield from _rows("generation_utils", "GenerationMixin", "gone", "gone",
+                     "transformers.generation")  # fmt: skip
+    for old, new in (
+        ("SampleOutput", "GenerateNonBeamOutput"),
+        ("GreedySearchOutput", "GenerateNonBeamOutput"),
+        ("BeamSearchOutput", "GenerateBeamOutput"),
+        ("BeamSampleOutput", "GenerateBeamOutput"),
+    ):
+        for module in ("generation.utils", "generation_utils"):
+            yield Name(f"transformers.{module}", old, "ok" if module[10:11] == "." else "gone",
+                       "gone", f"transformers.generation.utils:{new}")  # fmt: skip
+    yield from _rows(
+        "generation_logits_process",
+        "LogitsProcessor LogitsProcessorList MinLengthLogitsProcessor NoRepeatNGramLogitsProcessor "
+        "RepetitionPenaltyLogitsProcessor TemperatureLogitsWarper TopKLogitsWarper "
+        "TopPLogitsWarper",
+        "gone", "gone", "transformers.generation",
+    )  # fmt: skip
+    yield from _rows(
+        "generation_stopping_criteria",
+        "MaxLengthCriteria MaxTimeCriteria StoppingCriteria StoppingCriteriaList",
+        "gone", "gone", "transformers.generation",
+    )  # fmt: skip
+    for module in ("", "generation"):
+        yield from _rows(module, "BeamScorer ConstrainedBeamSearchScorer", "ok", "gone",
+                         note="generate(num_beams=…)")  # fmt: skip
+        yield from _rows(module, "BeamSearchScorer", "gone", "gone",
+                         note="generate(num_beams=…)")  # fmt: skip
+    for module in ("", "cache_utils"):
+        yield Name(f"transformers.{module}".rstrip("."), "HybridCache", "ok", "gone",
+                   "transformers.cache_utils:StaticCache")  # fmt: skip
+    yield Name("transformers", "SlidingWindowCache", "ok", "gone",
+               "transformers.cache_utils:StaticCache")  # fmt: skip
+    for module in ("trainer_utils", "training_args"):
+        yield Name(f"transformers.{module}", "EvaluationStrategy", "ok", "gone",
+                   "transformers.trainer_utils:IntervalStrategy")  # fmt: skip
+    yield from _rows("", "AutoModelWithLMHead", "ok", "gone",
+                     note="AutoModelForCausalLM, …MaskedLM or …Seq2SeqLM")  # fmt: skip
+    yield from _rows("", "AutoModelForVision2Seq", "ok", "gone",
+                     note="AutoModelForImageTextToText")  # fmt: skip
+    yield from _rows("data.data_collator", "DataCollatorForWholeWordMask", "ok", "gone",
+                     note="DataCollatorForLanguageModeling(…, whole_word_mask=True)")  # fmt: skip
+    for model in _IMAGE_MODELS.split():
+        yield Name("transformers", f"{model}FeatureExtractor", "ok", "gone",
+                   f"transformers:{model}ImageProcessor")  # fmt: skip
+
+
 NAMES: tuple[Name, ...] = tuple(_table())
 """All names but the re-exports of model modules, for which see `reexports`."""
+
+_GONE = (
+    "modeling_tf_utils tf_utils activations_tf utils.model_parallel_utils utils.fx onnx "
+    "onnx.config onnx.utils data.metrics data.processors deepspeed generation_utils "
+    "generation_logits_process generation_stopping_criteria"
+)
+GONE_MODULES = frozenset(f"transformers.{module}" for module in _GONE.split())
+"""Modules of the table that Transformers 5 has not."""
 
 METHODS: tuple[Method, ...] = (
     Method("prune_heads", "ok", "gone", "headsmith.pruning.prune_heads(model, {layer: [heads]})"),
@@ -308,6 +445,19 @@ METHODS: tuple[Method, ...] = (
         "set them in _init_weights",
     ),
     Method(
+        "get_usable_length, get_max_cache_shape, seen_tokens, to_legacy_cache, "
+        "from_legacy_cache, key_cache, value_cache, indexing of a cache",
+        "partly",
+        "gone",
+        "restored; get_seq_length(), and layers[i].keys and .values",
+    ),
+    Method(
+        "_set_gradient_checkpointing(module, value)",
+        "ok",
+        "TypeError",
+        "delete it: modules with an attribute gradient_checkpointing are found",
+    ),
+    Method(
         "head_mask given to a native model",
         "ok",
         "silently ignored",
@@ -343,6 +493,70 @@ def reexports() -> dict[str, dict[str, str]]:
     return found
 
 
+MODEL_FILE = re.compile(r"transformers\.models\.\w+\.(?:modeling|configuration)_\w+")
+FAST_TOKENIZERS = re.compile(r"transformers\.models\.\w+\.tokenization_\w+_fast")
+
+_HELPERS = "headsmith.compat.model_helpers"
+_EXACT = {
+    "_expand_mask": f"{_HELPERS}:expand_mask",
+    "_make_causal_mask": f"{_HELPERS}:causal_mask",
+    "_get_unpad_data": f"{_HELPERS}:get_unpad_data",
+    "create_position_ids_from_input_ids": f"{_HELPERS}:create_position_ids_from_input_ids",
+    "drop_path": f"{_HELPERS}:drop_path",
+}
+_BOOLEAN = {
+    "_expand_mask": f"{_HELPERS}:expand_boolean_mask",
+    "_make_causal_mask": f"{_HELPERS}:boolean_causal_mask",
+}
+_OF_MODEL = {
+    "bloom": _BOOLEAN,
+    "mpt": _BOOLEAN,
+    "falcon": {**_BOOLEAN, "_expand_mask": f"{_HELPERS}:expand_boolean_mask_of_falcon"},
+}
+_ENDINGS = {
+    "_DOCSTRING": f"{_SHIMS}:EMPTY_TEXT",
+    "_FOR_DOC": f"{_SHIMS}:EMPTY_TEXT",
+    "_ARCHIVE_LIST": f"{_SHIMS}:EMPTY_LIST",
+    "_ARCHIVE_MAP": f"{_SHIMS}:EMPTY_MAP",
+}
+
+RULES: tuple[Method, ...] = (
+    Method("`…_DOCSTRING`, `…_FOR_DOC`", "gone", "gone", "restored, empty; delete the decorators"),
+    Method("`…_ARCHIVE_LIST`, `…_ARCHIVE_MAP`", "gone", "gone", "restored, empty"),
+    Method("`_expand_mask`, `_make_causal_mask`", "gone", "gone", f"`{_HELPERS}`"),
+    Method(
+        "`create_position_ids_from_input_ids`, `drop_path`, `_get_unpad_data`",
+        "partly",
+        "gone",
+        f"`{_HELPERS}`",
+    ),
+    Method("`…TokenizerFast` in `tokenization_…_fast`", "ok", "gone", "`transformers`"),
+)
+"""Names that many model modules had, told by their form."""
+
+
+def by_rule(module: str, name: str) -> str:
+    """`"module:name"` of what stands for a name of a model module that is told by its form.
+
+    Example:
+        >>> from headsmith.compat.names import by_rule
+        >>> by_rule("transformers.models.opt.modeling_opt", "_expand_mask")
+        'headsmith.compat.model_helpers:expand_mask'
+        >>> by_rule("transformers.models.opt.modeling_opt", "OPTModel")
+        ''
+    """
+    if FAST_TOKENIZERS.fullmatch(module):
+        return f"transformers:{name}" if name.endswith("TokenizerFast") else ""
+    if module != "transformers" and not MODEL_FILE.fullmatch(module):
+        return ""
+    for ending, place in _ENDINGS.items():
+        if name.endswith(ending):
+            return place
+    if module == "transformers":
+        return ""
+    return {**_EXACT, **_OF_MODEL.get(module.split(".")[2], {})}.get(name, "")
+
+
 @cache
 def _by_place() -> dict[tuple[str, str], Name]:
     return {(row.module, row.name): row for row in NAMES}
@@ -366,7 +580,14 @@ def lookup(module: str, name: str) -> Name | None:
     if row is not None:
         return row
     target = reexports().get(module, {}).get(name)
-    return None if target is None else Name(module, name, "ok", "gone", target)
+    if target is not None:
+        return Name(module, name, "ok", "gone", target)
+    place = by_rule(module, name)
+    if not place:
+        return None
+    if place.startswith(_SHIMS):
+        return Name(module, name, "gone", "gone", "", place)
+    return Name(module, name, "gone", "gone", place)
 
 
 def names_of(module: str) -> dict[str, str]:

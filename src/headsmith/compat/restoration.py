@@ -26,7 +26,10 @@ class Restoration:
         self._owner = owner
         self._classes = BaseClasses()
         self._modules = ModuleNames(
-            after={"transformers.modeling_utils": self._classes.install},
+            after={
+                "transformers.cache_utils": self._classes.install_caches,
+                "transformers.modeling_utils": self._classes.install,
+            },
             took=self._classes.took,
         )
 

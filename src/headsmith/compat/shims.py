@@ -14,20 +14,34 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "EMPTY_TEXT",
     "FLAX_WEIGHTS_NAME",
+    "HUGGINGFACE_CO_RESOLVE_ENDPOINT",
     "TF2_WEIGHTS_NAME",
     "TF_WEIGHTS_NAME",
+    "TRUE",
     "get_parameter_device",
     "get_parameter_dtype",
+    "is_available",
     "is_flax_available",
     "is_remote_url",
     "is_safetensors_available",
+    "is_tensor_of_another",
     "is_tf_available",
     "is_torch_fx_available",
     "is_torch_less_than_1_11",
+    "is_unavailable",
     "no_init_weights",
+    "nothing_said",
+    "top_k_top_p_filtering",
+    "torch_int_div",
 ]
 
+_CACHES = ("PYTORCH_PRETRAINED_BERT_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "TRANSFORMERS_CACHE")
+
+EMPTY_TEXT = ""
+TRUE = True
+HUGGINGFACE_CO_RESOLVE_ENDPOINT = "https://huggingface.co"
 FLAX_WEIGHTS_NAME = "flax_model.msgpack"
 TF2_WEIGHTS_NAME = "tf_model.h5"
 TF_WEIGHTS_NAME = "model.ckpt"
@@ -35,10 +49,12 @@ is_torch_less_than_1_11 = False
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TRANSFORMERS_CACHE":
+    if name in _CACHES:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         return HF_HUB_CACHE
+    if name in ("EMPTY_LIST", "EMPTY_MAP"):  # a new one each time: it can be added to
+        return [] if name == "EMPTY_LIST" else {}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -55,6 +71,64 @@ def is_flax_available() -> bool:
 def is_torch_fx_available() -> bool:
     """Whether torch has `torch.fx`: every torch that Transformers 5 takes."""
     return True
+
+
+def is_available() -> bool:
+    """Whether there is what every torch that Transformers 5 takes has: always."""
+    return True
+
+
+def is_unavailable() -> bool:
+    """Whether there is what Transformers 5 has no use for: never."""
+    return False
+
+
+def is_tensor_of_another(x: Any) -> bool:
+    """Whether `x` is a tensor of TensorFlow or JAX: Transformers 5 knows none."""
+    return False
+
+
+def nothing_said(*args: Any, **kwargs: Any) -> None:
+    """Stand in for what told the hub that an example was run: nothing is sent."""
+
+
+def torch_int_div(tensor1: Any, tensor2: Any) -> Any:
+    """Divide and round down."""
+    import torch
+
+    return torch.div(tensor1, tensor2, rounding_mode="floor")
+
+
+def top_k_top_p_filtering(
+    logits: torch.Tensor,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    filter_value: float = -float("inf"),
+    min_tokens_to_keep: int = 1,
+) -> torch.Tensor:
+    """Keep the most likely tokens only, as 4.34's function of this name.
+
+    Args:
+        logits: (batch, vocabulary).
+        top_k: how many tokens are kept; all if 0.
+        top_p: the fewest tokens whose probabilities sum to this are kept; all if 1.
+        filter_value: what the others get.
+        min_tokens_to_keep: at least so many are kept.
+
+    Example:
+        >>> import torch
+        >>> from headsmith.compat.shims import top_k_top_p_filtering
+        >>> top_k_top_p_filtering(torch.tensor([[1.0, 3.0, 2.0]]), top_k=2).tolist()
+        [[-inf, 3.0, 2.0]]
+    """
+    from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+    ids: Any = None
+    if top_k > 0:
+        logits = TopKLogitsWarper(top_k, filter_value, min_tokens_to_keep)(ids, logits)
+    if 0 <= top_p <= 1.0:
+        logits = TopPLogitsWarper(top_p, filter_value, min_tokens_to_keep)(ids, logits)
+    return logits
 
 
 def is_safetensors_available() -> bool:

@@ -21,6 +21,9 @@ HERE = Path(__file__).parent
 OUT = HERE / "out" / "pruning"
 RESULTS = Path(os.environ.get("RESULTS", HERE / "results"))
 
+AGAIN = os.environ.get("AGAIN", "")
+"""Ways with this in their name are measured again, such as `headsmith`, when ours has changed."""
+
 Row = dict[str, str]
 
 
@@ -39,15 +42,19 @@ class Table:
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
                 self.rows = list(csv.DictReader(file))
+        self._stale = {self._key(row) for row in self.rows if AGAIN and AGAIN in row["way"]}
 
     def find(self, **keys: object) -> Row | None:
-        """The row with these keys, if it is there."""
-        wanted = self._key({k: str(v) for k, v in keys.items()})
+        """The row with these keys, if it is there and not to be measured again."""
+        wanted = self._key({name: _cell(value) for name, value in keys.items()})
+        if wanted in self._stale:
+            return None
         return next((row for row in self.rows if self._key(row) == wanted), None)
 
     def put(self, row: Mapping[str, Any]) -> Row:
         """Add a row, or fill in columns of the one that is there, and save."""
         cells = {name: _cell(value) for name, value in row.items()}
+        self._stale.discard(self._key(cells))
         old = self.find(**cells)
         if old is None:
             self.rows.append(old := cells)

@@ -13,7 +13,7 @@ from typing import Any
 
 from headsmith.errors import DataError
 
-__all__ = ["FILE_NAME", "BlockRun", "LatencyRun", "RunRecord", "Timing"]
+__all__ = ["FILE_NAME", "BlockRun", "CurvePoint", "LatencyRun", "RunRecord", "Timing"]
 
 FILE_NAME = "headsmith-run.json"
 _FORMAT = "headsmith-run"
@@ -86,6 +86,23 @@ class LatencyRun:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """One model of the comparison with other ways to prune.
+
+    Args:
+        way: how it was pruned, such as `"magnitude"`.
+        flops: fraction of the blocks' FLOPs that stayed.
+        quality: held-out measures, as those of the run.
+        latency: its time beside the unpruned model's; None where not measured.
+    """
+
+    way: str
+    flops: float
+    quality: dict[str, float]
+    latency: LatencyRun | None = None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One pruning run.
 
@@ -106,6 +123,7 @@ class RunRecord:
         quality: held-out measures, such as `cosine` (mean), `cosine_low` (5th percentile).
         latency: measured times; empty where not measured.
         seconds: stage → seconds.
+        curve: the model and others of its kind, pruned in other ways and to other sizes.
         samples: a few held-out texts with their own measure, `{"text": …, "cosine": …}`.
     """
 
@@ -126,6 +144,7 @@ class RunRecord:
     latency: list[LatencyRun] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -152,10 +171,8 @@ class RunRecord:
         try:
             given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
             given["blocks"] = [BlockRun(**b) for b in data["blocks"]]
-            given["latency"] = [
-                LatencyRun(r["batch"], r["length"], Timing(**r["before"]), Timing(**r["after"]))
-                for r in data.get("latency", [])
-            ]
+            given["latency"] = [_latency(run) for run in data.get("latency", [])]
+            given["curve"] = [_point(point) for point in data.get("curve", [])]
             return cls(**given)
         except (KeyError, TypeError) as error:
             raise DataError(f"The run record is incomplete or malformed: {error}.") from error
@@ -172,3 +189,18 @@ class RunRecord:
         except (ValueError, RecursionError) as error:
             raise DataError(f"The run record is not valid JSON: {error}.") from error
         return cls.from_dict(data)
+
+
+def _latency(data: Mapping[str, Any]) -> LatencyRun:
+    before, after = (Timing(**data[side]) for side in ("before", "after"))
+    return LatencyRun(data["batch"], data["length"], before, after)
+
+
+def _point(data: Mapping[str, Any]) -> CurvePoint:
+    timed = data.get("latency")
+    return CurvePoint(
+        data["way"],
+        data["flops"],
+        dict(data["quality"]),
+        None if timed is None else _latency(timed),
+    )

@@ -14,6 +14,12 @@ ENVIRONMENTS = {
         "bench-tensorflow.txt",
         ("transformers", "tensorflow-cpu", "numpy"),
     ),
+    # Pruning by others; TextPruner does not know Transformers 5.
+    "peers": (
+        ".venv-bench-peers",
+        "peers.txt",
+        ("torch-pruning", "textpruner", "transformers", "torch", "numpy", "setuptools"),
+    ),
 }
 
 
@@ -26,7 +32,7 @@ def python(framework: str = "torch") -> Path:
     pins = pinned.read_text(encoding="utf-8")
     if stamp.exists() and stamp.read_text(encoding="utf-8") == pins:
         return interpreter
-    print(f"Installing Transformers 4.34.0 into {name}: a few minutes the first time.")
+    print(f"Installing {wanted[0]} into {name}: a few minutes the first time.")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([interpreter, *install, "--constraint", pinned, *wanted], check=True)

@@ -12,10 +12,7 @@ from torch import nn
 
 from headsmith.errors import BudgetError
 from headsmith.pruning import Floors, describe, make_plan, prune
-from headsmith.pruning.block_times import block_times
 from headsmith.pruning.budget import Budget, one_budget
-from headsmith.pruning.latency import measure
-from headsmith.spec.plan import PrunePlan
 
 
 def _data(model: nn.Module) -> list[dict[str, torch.Tensor]]:
@@ -90,79 +87,3 @@ def test_budget_counts_in_the_weights_own_dtype() -> None:
     whole = sum(p.numel() for p in model.parameters()) * 8
     cost, most = Budget("max_bytes", whole).counted(model, shapes, 12)
     assert sum(cost(s, s.count) for s in shapes) == pytest.approx(most)
-
-
-def test_block_times_leave_the_model_as_it_was() -> None:
-    model = TINY_MODELS["gpt2"]()
-    before = copy.deepcopy(model.state_dict())
-    modules = dict(model.named_modules())
-    times = block_times(model, describe(model), batch=2, length=8, seconds=0.05)
-    assert dict(model.named_modules()) == modules
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    for shape in describe(model).shapes:
-        found = [times.cost(shape, kept) for kept in range(shape.count + 1)]
-        assert found == sorted(found)
-        assert found[0] == 0
-
-
-class _Clock:
-    """Stands in for the clock: a model takes 1 ms and as many more as it has parameters."""
-
-    def __init__(self, bias: float) -> None:
-        self.bias = bias
-        self.asked = 0
-
-    def measure(self, models: dict[str, nn.Module], **_: Any) -> dict[str, Any]:
-        self.asked += 1
-        return {name: _Timing(self.time(model)) for name, model in models.items()}
-
-    def time(self, model: nn.Module) -> float:
-        blocks = sum(s.parameters() for s in describe(model).shapes)
-        return 1000 + blocks
-
-
-class _Timing:
-    def __init__(self, median_ms: float) -> None:
-        self.median_ms = median_ms
-
-
-@pytest.mark.parametrize("bias", [1.0, 1.5])
-@pytest.mark.parametrize("fraction", [0.5, 0.8])
-def test_the_clock_has_the_last_word(
-    monkeypatch: pytest.MonkeyPatch, fraction: float, bias: float
-) -> None:
-    """The table is wrong by a factor, and the search lands all the same."""
-    from headsmith.pruning import block_times as block_times_module
-    from headsmith.pruning import latency_search
-
-    clock = _Clock(bias)
-    model = TINY_MODELS["bert"]()
-    shapes = {s.name: s for s in describe(model).shapes}
-    times = block_times_module.BlockTimes(
-        clock.time(model),
-        {n: (0, s.count) for n, s in shapes.items()},
-        {n: (0.0, bias * s.parameters()) for n, s in shapes.items()},
-    )
-    monkeypatch.setattr(latency_search, "block_times", lambda *_, **__: times)
-    monkeypatch.setattr(latency_search, "measure", clock.measure)
-    result = prune(model, _data(model), latency=fraction, length=12)
-    assert isinstance(result.plan, PrunePlan)
-    assert clock.time(model) / clock.time(result.dense) == pytest.approx(fraction, rel=0.05)
-    if bias != 1:
-        assert clock.asked > 1
-
-
-def test_a_time_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = TINY_MODELS["bert"]()
-    with pytest.raises(BudgetError, match="what cannot be removed takes"):
-        prune(model, _data(model), latency=1e-6, length=12)
-
-
-def test_the_real_clock_once() -> None:
-    """Shapes too small to promise a ratio: only that it runs and removes something."""
-    model = TINY_MODELS["bert"]()
-    try:
-        result = prune(model, _data(model), latency=0.9, length=12, batch=2)
-    except BudgetError:
-        pytest.skip("this machine spends all its time on what cannot be removed")
-    assert measure({"after": result.model}, batch=2, length=12, rounds=3)

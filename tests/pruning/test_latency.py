@@ -11,7 +11,7 @@ from torch import nn
 
 from headsmith.errors import DataError
 from headsmith.pruning import latency
-from headsmith.pruning.latency import longest_input, measure, random_batch
+from headsmith.pruning.latency import Ratio, longest_input, measure, random_batch, ratio
 
 
 class Spy(nn.Module):
@@ -99,6 +99,52 @@ def test_one_round_has_no_spread() -> None:
 )
 def test_rounds_follow_the_time_there_is(one_round: float, rounds: int) -> None:
     assert latency._rounds(one_round, min_seconds=1.0, max_seconds=10.0) == rounds
+
+
+def test_a_ratio_is_read_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is up to ten times slower in some rounds; one model takes 0.6 of the other."""
+    now = [0.0]
+    calls: list[str] = []
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
+
+    class Timed(Spy):
+        def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+            pace = 1 + (len(self.calls) // 2) % 10
+            now[0] += pace * (0.3 if self.name == "before" else 0.18)
+            return super().forward(**inputs)
+
+    models = (Timed(name, calls) for name in ("before", "after"))
+    found = ratio(*models, batch=1, length=2)
+    assert found.value == pytest.approx(0.6)
+    assert found.error == pytest.approx(0)
+    assert len(found.rounds) == 10
+    assert calls[4:8] == ["before", "after", "after", "before"]  # warm, and in turns
+
+
+def test_a_ratio_that_is_unsure_takes_all_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
+    calls: list[str] = []
+
+    class Timed(Spy):
+        def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+            now[0] += 0.1 if self.name == "before" else 0.05 * (1 + len(self.calls) % 3)
+            return super().forward(**inputs)
+
+    found = ratio(*(Timed(n, calls) for n in ("before", "after")), batch=1, length=2, max_seconds=9)
+    assert 9 <= sum(0.1 + 0.1 * r for r in found.rounds) < 9.5
+    assert found.error > 0.005 * found.value
+
+
+def test_the_error_of_a_ratio_is_that_of_a_median() -> None:
+    """Of many samples of a known spread, medians scatter as much as `error` says."""
+    generator = torch.Generator().manual_seed(0)
+    samples = 0.5 + 0.02 * torch.randn(400, 40, generator=generator)
+    found = [Ratio.of(row.tolist()) for row in samples]
+    scatter = torch.tensor([f.value for f in found]).std().item()
+    told = sum(f.error for f in found) / len(found)
+    assert told == pytest.approx(scatter, rel=0.15)
+    assert Ratio.of([0.5]).error == float("inf")
 
 
 def test_progress_is_told() -> None:

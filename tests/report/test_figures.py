@@ -9,10 +9,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from headsmith.report.figures import head_map, latency_bars, neuron_bars, repair_bars
+from headsmith.report.figures import (
+    head_map,
+    latency_bars,
+    measure_of,
+    neuron_bars,
+    repair_bars,
+    tradeoff_curve,
+)
 from headsmith.report.ranks import ranks
 from headsmith.report.svg import picture, tag
-from headsmith.spec.run import BlockRun, LatencyRun, RunRecord, Timing
+from headsmith.spec.run import BlockRun, CurvePoint, LatencyRun, RunRecord, Timing
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -170,3 +177,64 @@ def test_numbers_that_are_none_do_not_break_a_path() -> None:
     assert tag("rect", x=float("nan"), y=float("inf"), width=1.006) == (
         '<rect x="0" y="0" width="1.01"/>'
     )
+
+
+def _curve(timed: bool = True) -> list[CurvePoint]:
+    points = []
+    for way, fall in (("headsmith", 0.1), ("magnitude", 0.5), ("random", 0.6)):
+        for flops in (0.75, 0.5, 0.3):
+            before, after = Timing(100, 99, 101, 9), Timing(100 * flops + 5, 1, 2, 9)
+            run = LatencyRun(32, 128, before, after) if timed else None
+            quality = {"error": fall * (1 - flops), "cosine": 1 - fall * (1 - flops)}
+            points.append(CurvePoint(way, flops, quality, run))
+    return points
+
+
+def test_a_line_for_every_way_and_a_dot_for_every_size() -> None:
+    root = _parse(tradeoff_curve(_curve()))
+    lines = [p for p in root.iter(f"{SVG}path") if "curve" in (p.get("class") or "")]
+    assert [(p.get("d") or "").count("L") for p in lines] == [3, 3, 3]
+    starts = {(p.get("d") or "").split("L")[0] for p in lines}
+    assert len(starts) == 1  # all begin at the unpruned model
+    dots = list(root.iter(f"{SVG}circle"))
+    assert Counter(d.get("class") for d in dots) == {"after": 3, "before": 6}
+    _, _, width, height = map(float, (root.get("viewBox") or "").split())
+    assert all(0 < float(d.get("cx") or 0) < width for d in dots)
+    assert all(0 < float(d.get("cy") or 0) < height for d in dots)
+    texts = [t.text or "" for t in root.iter(f"{SVG}text")]
+    assert {"headsmith", "magnitude", "random", "75%", "50%", "30%"} <= set(texts)
+    assert any("batch 32 × 128 tokens" in t for t in texts)
+    assert "headsmith, 50% of the FLOPs: 1.82×, mean cosine to the original's output 0.950" in (
+        _titles(root)
+    )
+
+
+def test_without_times_the_flops_say_how_far() -> None:
+    root = _parse(tradeoff_curve(_curve(timed=False)))
+    assert any("times fewer FLOPs" in (t.text or "") for t in root.iter(f"{SVG}text"))
+    assert "2.00×" in "".join(_titles(root))
+
+
+def test_the_measure_is_one_that_all_points_have() -> None:
+    points = _curve()
+    assert measure_of(points) == "cosine"
+    del points[4].quality["cosine"]
+    assert measure_of(points) == "error"
+    del points[0].quality["error"]
+    assert measure_of(points) is None
+    assert tradeoff_curve(points) is None
+    assert tradeoff_curve(_curve()[:1]) is None
+    assert measure_of([]) is None
+
+
+def test_labels_of_lines_that_end_together_do_not_cover_each_other() -> None:
+    points = [CurvePoint(way, 0.5, {"cosine": 0.9}) for way in ("a", "b", "c")]
+    root = _parse(tradeoff_curve(points))
+    places = [float(t.get("y") or 0) for t in root.iter(f"{SVG}text") if t.text in ("a", "b", "c")]
+    assert len(places) == 3
+    assert all(abs(p - q) > 15 for i, p in enumerate(places) for q in places[:i])
+
+
+def test_odd_values_do_not_break_the_curve() -> None:
+    points = [*_curve(), CurvePoint("odd", 0.0, {"cosine": float("nan")})]
+    assert "nan" not in str(tradeoff_curve(points)).replace("odd nan", "")

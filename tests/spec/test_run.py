@@ -7,7 +7,7 @@ import json
 import pytest
 
 from headsmith.errors import DataError
-from headsmith.spec.run import BlockRun, LatencyRun, RunRecord, Timing
+from headsmith.spec.run import BlockRun, CurvePoint, LatencyRun, RunRecord, Timing
 
 
 def _record() -> RunRecord:
@@ -27,6 +27,15 @@ def _record() -> RunRecord:
         after={"parameters": 5},
         latency=[LatencyRun(1, 8, Timing(2.0, 1.0, 3.0, 5), Timing(1.0, 1.0, 1.0, 5))],
         samples=[{"text": "Größe", "cosine": 0.9}],
+        curve=[
+            CurvePoint("headsmith", 0.5, {"cosine": 0.9}),
+            CurvePoint(
+                "random",
+                0.5,
+                {"cosine": 0.4},
+                LatencyRun(1, 8, Timing(2.0, 1.0, 3.0, 5), Timing(1.0, 1.0, 1.0, 5)),
+            ),
+        ],
     )
 
 
@@ -45,11 +54,19 @@ def test_round_trip() -> None:
         ({"blocks": [{"name": "a"}]}, "incomplete or malformed"),
         ({"blocks": 3}, "incomplete or malformed"),
         ({"latency": [{"batch": 1}]}, "incomplete or malformed"),
+        ({"curve": [{"way": "random"}]}, "incomplete or malformed"),
+        ({"curve": [3]}, "incomplete or malformed"),
     ],
 )
 def test_what_is_no_record(change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         RunRecord.from_dict({**_record().to_dict(), **change})
+
+
+def test_records_of_runs_without_a_curve() -> None:
+    data = _record().to_dict()
+    del data["curve"]
+    assert RunRecord.from_dict(data).curve == []
 
 
 def test_missing_fields_and_no_json() -> None:

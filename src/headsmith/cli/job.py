@@ -14,7 +14,7 @@ from headsmith.cli.loading import fit_length
 from headsmith.cli.machine import machine, versions
 from headsmith.spec.cost import BlockShape, total_flops, total_parameters
 from headsmith.spec.plan import PrunePlan
-from headsmith.spec.run import FILE_NAME, BlockRun, LatencyRun, RunRecord
+from headsmith.spec.run import FILE_NAME, BlockRun, CurvePoint, LatencyRun, RunRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +51,7 @@ class Job:
         finetune_minutes: time to spend on distillation.
         seed: of all that is random.
         shapes: (batch, length) pairs to time.
+        compare: whether to prune in other ways and to other sizes too, for the curve.
         output: where the checkpoint will be.
         command: the command line that repeats the job.
         settings: further settings to note in the record.
@@ -71,6 +72,7 @@ class Job:
     finetune_minutes: float = 0.0
     seed: int = 0
     shapes: Sequence[tuple[int, int]] = ((1, 128), (32, 128))
+    compare: bool = False
     output: str = ""
     command: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -118,8 +120,33 @@ def run(
             progress=lambda _, done, total: progress("latency", done, total),
         )
         latency.append(LatencyRun(batch, fitting, found["before"], found["after"]))
+    curve = _curve(job, pruned, data, objective, progress) if job.compare else []
     after = _totals(model, describe(model).shapes, job.length)
-    return pruned, _record(job, pruned, data, objective, quality, latency, before, after)
+    return pruned, _record(job, pruned, data, objective, quality, latency, curve, before, after)
+
+
+def _curve(
+    job: Job, pruned: Pruned, data: Batches, objective: Objective, progress: Progress
+) -> list[CurvePoint]:
+    from headsmith.pruning.budget import Floors
+    from headsmith.pruning.tradeoff import tradeoff
+
+    batch, length = max(job.shapes, key=lambda s: s[0] * s[1], default=(0, 0))
+    return tradeoff(
+        pruned.dense,
+        pruned.model,
+        data.calibration,
+        data.held_out,
+        objective,
+        length=job.length,
+        timed=(batch, fit_length(pruned.dense, length)) if batch else None,
+        seed=job.seed,
+        progress=progress,
+        score=job.score,
+        floors=job.floors or Floors(),
+        mend=job.repair,
+        finetune_minutes=job.finetune_minutes,
+    )
 
 
 def make_smaller(
@@ -166,6 +193,7 @@ def _record(
     objective: Objective,
     quality: Comparison,
     latency: list[LatencyRun],
+    curve: list[CurvePoint],
     before: dict[str, int],
     after: dict[str, int],
 ) -> RunRecord:
@@ -205,6 +233,7 @@ def _record(
         after=after,
         quality=quality.quality,
         latency=latency,
+        curve=curve,
         seconds={stage: round(s, 2) for stage, s in pruned.seconds.items()},
         samples=_samples(texts, quality.per_text, kind),
     )

@@ -165,6 +165,12 @@ Load the result in Python:
     show_default=True,
     help="Measure latency before and after.",
 )
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also prune to two other sizes, by magnitude and at random, for a curve in the report; "
+    "takes about three times as long.",
+)
 @length_option
 @calibration_options
 @device_option
@@ -191,6 +197,7 @@ def command(
     resume: bool,
     finetune_minutes: float,
     timed: bool,
+    compare: bool,
     length: int,
     score: str,
     match: str,
@@ -271,6 +278,7 @@ def command(
             finetune_minutes=finetune_minutes,
             seed=seed,
             shapes=tuple((n, length) for n in sorted({1, 32, latency_batch})) if timed else (),
+            compare=compare,
             output=str(out),
             command=shlex.join(["headsmith", *sys.argv[1:]]),
             settings={"batch_size": batch_size, "max_length": max_length},

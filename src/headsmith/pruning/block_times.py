@@ -2,27 +2,29 @@
 
 FLOPs are a poor clock: narrow products run below the speed of wide ones, attention's softmax is
 not counted, a batch of one is bound by memory. So each kind of block is cut to a few sizes,
-and its layer timed in the model, in turns. The differences are what a size costs; what does
-not depend on any block (embeddings, LayerNorm, heads on top) is what is left of the whole.
+and its layer timed in the model, all kinds and sizes in turns. The differences are what a size
+costs; what does not depend on any block (embeddings, LayerNorm, heads on top) is what is left of
+the whole. A round in which the machine was slow throughout counts as much as any other: times are
+compared within rounds.
 """
 
 from __future__ import annotations
 
-import copy
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headsmith.pruning.families import Block, Description, describe
 from headsmith.pruning.latency import measure, random_batch, synchronize
 from headsmith.pruning.replay import Replay, inference, to_device
+from headsmith.pruning.sharing import twin
 from headsmith.pruning.surgery import cut
 from headsmith.spec.cost import BlockShape
 from headsmith.spec.plan import BlockPlan, PrunePlan
@@ -74,7 +76,7 @@ def block_times(
         batch: sequences a call.
         length: tokens a sequence.
         seconds: to spend at most on one kind of block, less where enough rounds are done.
-        step: called with (kinds done, kinds in all).
+        step: called with (percent of the time spent, 100).
 
     Raises:
         DataError: `length` is more than the model has positions for.
@@ -89,13 +91,19 @@ def block_times(
     sizes: dict[str, tuple[int, ...]] = {}
     found: dict[str, tuple[float, ...]] = {}
     with inference(model), torch.inference_mode():
-        for number, alike in enumerate(kinds.values(), start=1):
-            chosen = _sizes(alike[0].count, alike[0].shape.least)
-            times = _time_sizes(model, description, alike[0], chosen, inputs, seconds)
-            for block in alike:
-                sizes[block.name], found[block.name] = chosen, times
-            if step is not None:
-                step(number, len(kinds))
+        trials = []
+        for alike in kinds.values():
+            first = alike[0]
+            chosen = _sizes(first.count, first.shape.least)
+            index = first.layer_index
+            given = Replay(model, description)(inputs, stop=index - 1) if index else None
+            trials += [_Trial(model, description, first, n, inputs, given) for n in chosen]
+            sizes |= {block.name: chosen for block in alike}
+        milliseconds = iter(_in_turns(trials, seconds * len(kinds), step))
+    for alike in kinds.values():
+        chosen = sizes[alike[0].name]
+        times = _added(chosen, np.array([next(milliseconds) for _ in chosen]))
+        found |= {block.name: times for block in alike}
     return BlockTimes(whole["model"].median_ms, sizes, found)
 
 
@@ -106,53 +114,87 @@ def _sizes(count: int, least: int) -> tuple[int, ...]:
     return (*sorted(sizes - {count}), count)
 
 
-def _time_sizes(
-    model: nn.Module,
-    description: Description,
-    block: Block,
-    sizes: Sequence[int],
-    inputs: dict[str, Tensor],
-    seconds: float,
-) -> tuple[float, ...]:
-    """Milliseconds by which the layer is slower at each size than with the block gone."""
-    base, index = description.base, block.layer_index
-    replay = Replay(model, description)
-    given = replay(inputs, stop=index - 1) if index else None
-    layers = [_cut_layer(model, description, block, size) for size in sizes]
-    spent: list[list[float]] = [[] for _ in sizes]
+class _Trial:
+    """One layer with one of its blocks cut to `size`, and how to time it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        description: Description,
+        block: Block,
+        size: int,
+        inputs: dict[str, Tensor],
+        given: Any,
+    ) -> None:
+        self._base, self._path, self._layer = description.base, block.layer, block.layer_index
+        self._model, self._description = model, description
+        self._inputs, self._given = inputs, given
+        self._cut = _cut_layer(model, description, block, size)
+
+    def __call__(self) -> float:
+        """Seconds of one run of the layer."""
+        device = next(iter(self._inputs.values())).device
+        with _standing_in(self._base, self._path, self._cut):
+            run = Replay(self._model, self._description)
+            synchronize(device)
+            start = time.perf_counter()
+            run(self._inputs, start=self._layer, given=self._given, stop=self._layer)
+            synchronize(device)
+            return time.perf_counter() - start
+
+
+def _in_turns(
+    trials: list[_Trial], seconds: float, step: Callable[[int, int], None] | None
+) -> NDArray[np.float64]:
+    """Milliseconds of each trial, all of them timed once a round."""
+    for trial in trials:  # the first call allocates memory and picks kernels
+        trial()
+    rounds: list[list[float]] = []
     begun = time.perf_counter()
-    rounds = 0
-    while rounds < _FEWEST_ROUNDS or (
-        rounds < _MOST_ROUNDS and time.perf_counter() - begun < seconds
+    while len(rounds) < _FEWEST_ROUNDS or (
+        len(rounds) < _MOST_ROUNDS and time.perf_counter() - begun < seconds
     ):
-        for number in range(len(sizes)):
-            turn = (number + rounds) % len(sizes)
-            with _standing_in(base, block.layer, layers[turn]):
-                run = Replay(model, description)
-                spent[turn].append(_call(run, inputs, index, given))
-        rounds += 1
-    # The first round allocates memory and picks kernels.
-    medians = [statistics.median(each[1:]) * 1000 for each in spent]
-    times = np.maximum.accumulate(np.array(medians) - medians[0])
+        times = [0.0] * len(trials)
+        for number in range(len(trials)):
+            turn = (number + len(rounds)) % len(trials)
+            times[turn] = trials[turn]()
+        rounds.append(times)
+        if step is not None:
+            spent = (time.perf_counter() - begun) / seconds
+            step(min(int(100 * spent), 99), 100)
+    if step is not None:
+        step(100, 100)
+    found = 1000 * np.array(rounds)
+    # What slowed a whole round is taken out of it; what struck single calls, the median leaves out.
+    pace = np.median(found, axis=1, keepdims=True)
+    return np.asarray(np.median(found / pace, axis=0) * np.median(pace))
+
+
+def _added(sizes: tuple[int, ...], milliseconds: NDArray[np.float64]) -> tuple[float, ...]:
+    """What each size adds to the time of the layer with the block gone."""
+    rising = _isotonic(milliseconds)
+    times = rising - rising[0]
     if sizes[0] and len(sizes) > 1:
         # Where some have to stay, what they cost is what as many others do.
         times = times + times[-1] * sizes[0] / (sizes[-1] - sizes[0])
     return tuple(float(t) for t in times)
 
 
-def _call(run: Replay, inputs: dict[str, Tensor], layer: int, given: Any) -> float:
-    device = next(iter(inputs.values())).device
-    synchronize(device)
-    start = time.perf_counter()
-    run(inputs, start=layer, given=given, stop=layer)
-    synchronize(device)
-    return time.perf_counter() - start
+def _isotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The closest values that never fall: a larger block is never faster in truth."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        pools.append((float(value), 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (low, few), (high, many) = pools.pop(), pools.pop()
+            pools.append(((low * few + high * many) / (few + many), few + many))
+    return np.repeat([mean for mean, _ in pools], [size for _, size in pools])
 
 
 def _cut_layer(model: nn.Module, description: Description, block: Block, size: int) -> nn.Module:
     """A copy of the block's layer in which the first `size` groups of the block stay."""
     base = description.base
-    layer = copy.deepcopy(base.get_submodule(block.layer))
+    layer = twin(base.get_submodule(block.layer))
     plan = PrunePlan(
         description.model_type, {block.name: BlockPlan(block.kind, block.count, tuple(range(size)))}
     )

@@ -2,7 +2,9 @@
 
 Models are timed in turns, one call each a round and in another order every round, so that a
 machine that grows slower or busier is equally unkind to all of them. Medians and quartiles
-are kept: means follow the one call that the system interrupted.
+are kept: means follow the one call that the system interrupted. How much faster one model is than
+another is read round by round, from calls that ran one after the other (`ratio`): what slowed
+both alike cancels.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,11 +24,12 @@ from headsmith.errors import DataError
 from headsmith.pruning.replay import inference
 from headsmith.spec.run import Timing
 
-__all__ = ["longest_input", "measure", "random_batch", "synchronize"]
+__all__ = ["Ratio", "longest_input", "measure", "random_batch", "ratio", "synchronize"]
 
 _FEWEST_ROUNDS = 3
 _USUAL_ROUNDS = 10
 _MOST_ROUNDS = 200
+_LEAST_SECONDS = 2.0  # a busy spell of the machine is shorter than that, or lasts
 _WARM_UP = 2  # the first call of a shape allocates memory and picks kernels
 
 
@@ -74,27 +78,113 @@ def measure(
             raise ValueError(f"{name} is at least 1. Received {value}.")
     if not models:
         raise ValueError("Give at least one model to time.")
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with _ready(models, batch, length, seed) as calls:
+        if rounds is None:
+            rounds = _rounds(
+                sum(_warm_up(call) for call in calls.values()), min_seconds, max_seconds
+            )
+        else:
+            for call in calls.values():
+                _warm_up(call)
+        for number in range(rounds):
+            for name, seconds in _one_round(calls, number):
+                times[name].append(seconds)
+            if progress is not None:
+                progress("latency", number + 1, rounds)
+    return {name: _timing(found) for name, found in times.items()}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How long one model takes, as a fraction of another's time.
+
+    Args:
+        value: the median over rounds of one call's time by the other's in the same round.
+        error: standard error of `value`.
+        rounds: what each round gave.
+    """
+
+    value: float
+    error: float
+    rounds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rounds: Sequence[float]) -> Ratio:
+        """Sum up rounds; those of several measurements may be put together."""
+        if len(rounds) < 2:
+            return cls(rounds[0], math.inf, tuple(rounds))
+        low, median, high = statistics.quantiles(rounds, n=4, method="inclusive")
+        # Of a normal distribution 1.349 deviations lie between the quartiles, and a median is
+        # 1.253 times as uncertain as a mean.
+        error = 1.253 * (high - low) / 1.349 / math.sqrt(len(rounds))
+        return cls(median, error, tuple(rounds))
+
+
+def ratio(
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    batch: int,
+    length: int,
+    precision: float = 0.005,
+    max_seconds: float = 30.0,
+    seed: int = 0,
+) -> Ratio:
+    """Time two models in turns until it is known how their times compare.
+
+    Args:
+        before: the model to compare with.
+        after: the one whose time is wanted as a fraction of that of `before`.
+        batch: sequences a call.
+        length: tokens a sequence.
+        precision: standard error, as a fraction of the ratio, at which to stop.
+        max_seconds: time to spend at most; 10 rounds at least are timed.
+        seed: of the token ids.
+
+    Raises:
+        DataError: `length` is more than a model has positions for.
+    """
+    found: list[float] = []
+    with _ready({"before": before, "after": after}, batch, length, seed) as calls:
+        for call in calls.values():
+            _warm_up(call)
+        begun = time.perf_counter()
+        while True:
+            times = dict(_one_round(calls, len(found)))
+            found.append(times["after"] / max(times["before"], 1e-9))
+            if len(found) < _USUAL_ROUNDS:
+                continue
+            known = Ratio.of(found)
+            spent = time.perf_counter() - begun
+            sure = known.error <= precision * known.value and spent >= _LEAST_SECONDS
+            if sure or spent >= max_seconds or len(found) >= _MOST_ROUNDS:
+                return known
+
+
+Calls = Mapping[str, Callable[[], float]]
+
+
+@contextmanager
+def _ready(models: Mapping[str, nn.Module], batch: int, length: int, seed: int) -> Iterator[Calls]:
+    """Calls of the models that give their seconds, all on the same ids."""
     inputs = random_batch(list(models.values()), batch=batch, length=length, seed=seed)
-    calls = {
-        name: _call(model, {k: v.to(_device(model)) for k, v in inputs.items()})
-        for name, model in models.items()
-    }
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(inference(model))
         stack.enter_context(torch.inference_mode())
-        one_round = sum(_warm_up(call) for call in calls.values())
-        if rounds is None:
-            rounds = _rounds(one_round, min_seconds, max_seconds)
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        names = list(calls)
-        for number in range(rounds):
-            start = number % len(names)
-            for name in names[start:] + names[:start]:
-                times[name].append(calls[name]())
-            if progress is not None:
-                progress("latency", number + 1, rounds)
-    return {name: _timing(found) for name, found in times.items()}
+        yield {
+            name: _call(model, {k: v.to(_device(model)) for k, v in inputs.items()})
+            for name, model in models.items()
+        }
+
+
+def _one_round(calls: Calls, number: int) -> Iterator[tuple[str, float]]:
+    """One call of each, beginning with another one every round."""
+    names = list(calls)
+    start = number % len(names)
+    for name in names[start:] + names[:start]:
+        yield name, calls[name]()
 
 
 def _call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Callable[[], float]:

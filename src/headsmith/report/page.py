@@ -72,6 +72,7 @@ def _contents(record: RunRecord) -> dict[str, Any]:
         "tiles": _tiles(record),
         "changes": tables.changes(record),
         "latency": figures.latency_bars(record.latency),
+        "tradeoff": figures.tradeoff_curve(record.curve),
         "heads": figures.head_map(record.blocks),
         "ranked": any(b.importance for b in record.blocks if b.kind == "heads"),
         "neurons": figures.neuron_bars(record.blocks),

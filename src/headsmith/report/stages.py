@@ -14,6 +14,7 @@ STAGES = {
     "distillation": "Distilling",
     "quality": "Comparing outputs",
     "latency": "Timing",
+    "tradeoff": "Pruning in other ways",
     "train": "Training",
     "windows": "Making windows",
     "calibrate": "Fitting when to say no answer",

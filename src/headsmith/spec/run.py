@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from headsmith.errors import DataError
 from headsmith.spec.typed import check_fields
 
-__all__ = ["FILE_NAME", "BlockRun", "LatencyRun", "RunRecord", "Timing"]
+__all__ = ["FILE_NAME", "BlockRun", "CurvePoint", "LatencyRun", "RunRecord", "Timing"]
 
 FILE_NAME = "headsmith-run.json"
 _FORMAT = "headsmith-run"
@@ -87,6 +87,23 @@ class LatencyRun:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """One model of the comparison with other ways to prune.
+
+    Args:
+        way: how it was pruned, such as `"magnitude"`.
+        flops: fraction of the blocks' FLOPs that stayed.
+        quality: held-out measures, as those of the run.
+        latency: its time beside the unpruned model's; None where not measured.
+    """
+
+    way: str
+    flops: float
+    quality: dict[str, float]
+    latency: LatencyRun | None = None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One pruning run.
 
@@ -107,6 +124,7 @@ class RunRecord:
         quality: held-out measures, such as `cosine` (mean), `cosine_low` (5th percentile).
         latency: measured times; empty where not measured.
         seconds: stage → seconds.
+        curve: the model and others of its kind, pruned in other ways and to other sizes.
         samples: a few held-out texts with their own measure, `{"text": …, "cosine": …}`.
     """
 
@@ -127,6 +145,7 @@ class RunRecord:
     latency: list[LatencyRun] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -154,10 +173,8 @@ class RunRecord:
             check_fields(cls, data)
             given = {f.name: data[f.name] for f in fields(cls) if f.name in data}
             given["blocks"] = [_checked(_read(BlockRun, b)) for b in data["blocks"]]
-            given["latency"] = [
-                _read(LatencyRun, {**r, **{k: _read(Timing, r[k]) for k in ("before", "after")}})
-                for r in data.get("latency", [])
-            ]
+            given["latency"] = [_latency(run) for run in data.get("latency", [])]
+            given["curve"] = [_point(point) for point in data.get("curve", [])]
             return cls(**given)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The run record is incomplete or malformed: {error}.") from error
@@ -181,6 +198,17 @@ def _read(kind: type[Any], data: Any) -> Any:
         raise TypeError(f"expected an object for {kind.__name__}. Received {data!r}"[:200])
     check_fields(kind, data)
     return kind(**data)
+
+
+def _latency(data: Any) -> LatencyRun:
+    found: LatencyRun = _read(LatencyRun, data)
+    before, after = (_read(Timing, data[side]) for side in ("before", "after"))
+    return replace(found, before=before, after=after)
+
+
+def _point(data: Any) -> CurvePoint:
+    found: CurvePoint = _read(CurvePoint, data)
+    return found if found.latency is None else replace(found, latency=_latency(found.latency))
 
 
 def _checked(block: BlockRun) -> BlockRun:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from headsmith.report.figures.layout import LABEL, WIDTH
+from headsmith.report.figures.layout import LABEL, WIDTH, ticks
 from headsmith.report.svg import picture, tag, text
 
 __all__ = ["loss_curve", "threshold_curve"]
@@ -91,7 +91,7 @@ class _Axes:
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         self.x0, self.x1 = min(xs), max(xs)
         bottom = min(ys) if low is None else low
-        self.ticks = _ticks(bottom, max(ys))
+        self.ticks = ticks(bottom, max(ys))
         self.y0, self.y1 = self.ticks[0], self.ticks[-1]
 
     def x(self, value: float) -> float:
@@ -115,13 +115,3 @@ class _Axes:
     def line(self, points: Points) -> Markup:
         path = "M" + "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
         return tag("path", d=path, class_="curve")
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to seven round numbers that hold both."""
-    spread = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(spread / 4))
-    step = next(power * m for m in (1, 2, 5, 10) if spread / (power * m) <= 5)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    return [round(i * step, 10) for i in range(first, last + 1)]

@@ -126,8 +126,7 @@ def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results
 
 def _weigh(number: int, side: str, backend: str, mode: str) -> int | None:
     with Process(side, backend, EXACT) as fresh:
-        fresh("make", number=number, mode=mode)
-        found: int | None = fresh("weigh")
+        found: int | None = fresh("weigh", number=number, mode=mode)
         return found
 
 

@@ -45,10 +45,15 @@ class Side:
         gc.enable()
         return seconds
 
-    def weigh(self) -> int | None:
-        """Give the bytes by which the resident set rises at its highest."""
+    def weigh(self, number: int, mode: str) -> int | None:
+        """Give the bytes by which the resident set rises at its highest in the first call.
+
+        Compiling is part of it, but TensorFlow keeps the memory of its first call, and a second
+        one would look as if it needed none.
+        """
         if not CLEAR.exists():
             return None
+        self.call = keras_work.make(cases()[number], mode)
         gc.collect()
         CLEAR.write_text("5")
         before = _kilobytes("VmRSS")

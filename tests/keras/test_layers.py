@@ -284,6 +284,21 @@ def test_a_replaced_layer_is_called(rng):
     same(twin(x, start_states=start), numbers(plain) + 1.0)
 
 
+def test_a_replaced_projection_of_a_summary_is_called(rng):
+    class Loud(keras.layers.Dense):
+        def call(self, x):
+            return super().call(x) + 1.0
+
+    config = SummaryConfig(hidden_size=H, summary_type="last", summary_use_proj=True)
+    plain, loud = wing.SequenceSummary(config), wing.SequenceSummary(config)
+    loud.summary = Loud(H, name="summary")
+    x = rng.normal(size=(2, 5, H)).astype("float32")
+    wanted = numbers(plain(x)) + 1.0
+    loud.build()
+    loud.summary.set_weights(plain.summary.get_weights())
+    same(loud(x), wanted)
+
+
 def test_loss_and_predictions_in_one_call(engine, rng):
     head = wing.SQuADHead(SQUAD)
     x = engine.tensor(rng.normal(size=(2, 7, H)).astype("float32"))

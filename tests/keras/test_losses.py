@@ -35,6 +35,30 @@ def test_reductions(engine, problem, function, smoothing):
     np.testing.assert_allclose(got(reduction="none"), truth, rtol=1e-5, atol=1e-6)
 
 
+def test_labels_may_be_read_only(problem):
+    logits, _ = problem
+    labels = np.array([[0, 1, 2, 3, 4]] * 3)
+    labels.setflags(write=False)
+    truth = reference.cross_entropy(logits, labels).mean()
+    np.testing.assert_allclose(float(TOKENS[0](logits, labels)), truth, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ignored", [0, 4, 15])
+def test_the_gradient_of_a_mean_is_the_truth(engine, problem, ignored):
+    """A tensor of labels in eager mode: TensorFlow goes another way for each of these."""
+    logits, _ = problem
+    labels = np.arange(15).reshape(3, 5) % 6
+    labels.flat[:ignored] = -100
+    kept = (labels != -100)[..., None]
+    powers = np.exp(logits.astype("float64"))
+    hit = np.arange(6) == labels[..., None]
+    wanted = (powers / powers.sum(-1, keepdims=True) - hit) * kept / max(kept.sum(), 1)
+    x, y = engine.tensor(logits), engine.tensor(labels)
+    two = engine.tensor(2.0, dtype="float32")
+    (found,) = engine.gradients(lambda x: [TOKENS[0](x, y)], [x], [two])
+    np.testing.assert_allclose(found, 2 * wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_the_causal_loss_shifts(engine, problem):
     logits, labels = problem
     truth = reference.causal_language_modeling_loss(logits, labels)

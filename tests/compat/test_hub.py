@@ -13,6 +13,9 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from headsmith.compat import is_legacy
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The attention mask API:FutureWarning"
+)  # it is there, and older code calls it
 CLASSES = ["HubForCausalLM", "HubForCausalLMWithPlaces"]
 
 

@@ -54,7 +54,7 @@ clean:  ## remove environments, caches and what the commands wrote
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out benchmarks/out docs/_build
 
 # Other environments than .venv, each with everything pinned by the file of its name.
-.PHONY: test-oldest test-newest test-late test-restored test-wheel newest
+.PHONY: test-oldest test-newest test-restored test-wheel newest
 OTHER := .venv-oldest/.installed .venv-newest/.installed
 SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
@@ -63,12 +63,6 @@ $(OTHER): .venv-%/.installed: constraints/%.txt pyproject.toml
 	@$(PYTHON) -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< hatchling editables
 	@.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< --no-build-isolation --editable '.[dev]'
-	@touch $@
-
-.venv-late/.installed: constraints/late.txt pyproject.toml
-	@$(PYTHON) -m venv --clear .venv-late
-	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
-	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
 test-oldest: .venv-oldest/.installed  ## run the tests with the oldest of everything that is supported
@@ -83,9 +77,6 @@ newest:  ## pin the newest of everything anew, in constraints/newest.txt
 	@{ sed -n '/^#/p' constraints/newest.txt; .venv-newest/bin/python -m pip --disable-pip-version-check freeze --all \
 		--exclude headsmith --exclude pip | sed 's/+cpu$$//'; } > constraints/newest.tmp
 	@mv constraints/newest.tmp constraints/newest.txt
-
-test-late: .venv-late/.installed  ## run the tests of headsmith.compat on the last Transformers 4
-	.venv-late/bin/python -m pytest tests/compat
 
 test-restored: setup  ## run the tests while headsmith.compat.restore() is on
 	$(BIN)/python $(SUITE) -p headsmith.compat.auto

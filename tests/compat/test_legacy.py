@@ -68,8 +68,6 @@ Write = Callable[[str], ModuleType]
         HEAD + _model() + "\n    def mask(self, x):\n        return self.get_head_mask(x, 1)\n",
         HEAD + _model() + "\n    def prepare_inputs_for_generation(self, x, **kwargs):\n"
         "        return {'input_ids': x}\n",
-        HEAD + _model() + "\n    def _set_gradient_checkpointing(self, module, value=False):\n"
-        "        module.gradient_checkpointing = value\n",
         HEAD + "from transformers.models.opt.modeling_opt import _make_causal_mask\n" + _model(),
         HEAD
         + "from transformers.models.bert.modeling_bert import BERT_START_DOCSTRING\n"
@@ -84,7 +82,6 @@ Write = Callable[[str], ModuleType]
         "list",
         "method",
         "prepares",
-        "switches",
         "helper",
         "docs",
     ],

@@ -97,7 +97,8 @@ def _is_double(cache: Any) -> bool:
 def _most(cache: Any) -> int | None:
     if not (getattr(cache, "layers", None) or _is_double(cache)):
         return None
-    most = cache.get_max_length()
+    told = getattr(cache, "get_max_length", None) or cache.get_max_cache_shape  # 5.x, or 4.57
+    most = told()
     return None if most is None or most < 0 else int(most)
 
 

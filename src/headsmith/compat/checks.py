@@ -20,8 +20,13 @@ __all__ = ["CHECKS", "Check", "SourceFile"]
 _REMOVED = frozenset(m.name for m in METHODS if m.name.isidentifier()) - {"prune_heads"}
 _NOT_BLOCKS = ("PreTrainedModel", "Output", "OutputWithPast", "Config", "Mixin", "Tokenizer")
 _REMOVED_BYTES = tuple(name.encode() for name in sorted(_REMOVED))
-_NOT_KEPT = re.compile(rb"\bpersistent\s*=\s*False\b")
-_HEAD_MASK = re.compile(rb"\bhead_mask\s*=(?!=)")
+# An opening bracket, or a brace and one text that no colon follows: a list, a tuple or a set.
+_LISTED = re.compile(
+    rb"_tied_weights_keys\b[^=\n]*=[\s\\]*(?:[\[(]|\{\s*(?:#[^\n]*\s*)*[rbf]*([\"'])[^\"'\n]*\1\s*[,}])"
+)
+_FROM_MODELS = re.compile(rb"from[ \t\\\r\n]+transformers\.models\b")
+_NOT_KEPT = re.compile(rb"persistent\s*=\s*False\b")
+_HEAD_MASK = re.compile(rb"head_mask\s*=(?!=)")
 _RESTORE = "call headsmith.compat.restore() before this file is imported"
 
 _Found = Iterator[tuple[int, str, str, str]]
@@ -260,7 +265,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(_generation, _has(b"PreTrainedModel", b"def prepare_inputs_for_generation")),
     Check(_buffers, lambda source: bool(_NOT_KEPT.search(source))),
-    Check(_blocks, _has(b"transformers.models")),
+    Check(_blocks, lambda source: bool(_FROM_MODELS.search(source))),
     Check(_head_masks, lambda source: bool(_HEAD_MASK.search(source))),
     Check(_methods, lambda source: any(b"." + name in source for name in _REMOVED_BYTES)),
 )

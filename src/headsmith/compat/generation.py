@@ -178,6 +178,8 @@ def _reordering(model: Any) -> Any:
 
     @functools.wraps(reorder)
     def adapter(past: Any, beam_idx: Any, *args: Any, **kwargs: Any) -> Any:
+        if past is None:  # use_cache=False, told by a class of its own accord
+            return None
         if isinstance(past, Cache):  # a native model inside keeps one
             past.reorder_cache(beam_idx)
             return past

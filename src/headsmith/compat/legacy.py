@@ -6,9 +6,8 @@ A class is legacy if it is not Transformers' own and
 - its module imported one of the names that `restore` put back, or holds one of the pruning
   helpers, wherever it has them from, or
 - it does what only Transformers 4 allowed: calls `init_weights()` and no `post_init()`, lists its
-  tied keys, prepares inputs for `generate` without `GenerationMixin`, switches gradient
-  checkpointing module by module, or its module uses a method that `restore` put back and does
-  not define it itself.
+  tied keys, prepares inputs for `generate` without `GenerationMixin`, or its module uses a method
+  that `restore` put back and does not define it itself.
 
 A class written for Transformers 5 does none of these, and is left alone. Legacy classes get
 `LegacyModel` before their first base, and `LegacyGenerationMixin` after their last one if they
@@ -121,7 +120,7 @@ class LegacyClasses:
         self._adapted: weakref.WeakKeyDictionary[type, tuple[type, ...]] = (
             weakref.WeakKeyDictionary()
         )
-        self._wrapped: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+        self._wrapped: weakref.WeakKeyDictionary[type, Any] = weakref.WeakKeyDictionary()
 
     def install(self, root: type) -> None:
         """Look at the classes there are, below `root`, and from now on at new ones."""
@@ -134,9 +133,8 @@ class LegacyClasses:
         """Give every class its own bases and methods back."""
         global _active
         _active = None
-        for cls, originals in self._wrapped.items():
-            for name, original in originals.items():
-                setattr(cls, name, original)
+        for cls, original in self._wrapped.items():
+            cls.tie_weights = original  # type: ignore[attr-defined]
         # From the leaves up, or a base that still has the mixin would stand behind one without.
         adapted: list[type] = list(self._adapted)
         for cls in sorted(adapted, key=lambda c: -len(c.__mro__)):
@@ -163,9 +161,7 @@ class LegacyClasses:
             return True
         if not self._all_generate and _prepares_for_nobody(cls):
             return True
-        return self._changed and (
-            _initialises_alone(cls) or _lists_tied_keys(cls) or _switches_modules(cls)
-        )
+        return self._changed and (_initialises_alone(cls) or _lists_tied_keys(cls))
 
     def _uses_removed(self, cls: type) -> bool:
         codes = [f.f_code for f in _frames_of(cls.__module__)]
@@ -209,17 +205,14 @@ class LegacyClasses:
         self._adapted.setdefault(cls, before)
 
     def _accept_arguments(self, cls: type) -> None:
-        """Let methods of Transformers 4 be called as Transformers 5 calls them."""
+        """Let a `tie_weights` without arguments be called with those of Transformers 5."""
         tie = vars(cls).get("tie_weights")
-        if isinstance(tie, FunctionType) and "missing_keys" not in _parameters(tie):
-            self._wrap(cls, "tie_weights", _with_arguments(tie))
-        if _switches_modules(cls):
-            switch = vars(cls)["_set_gradient_checkpointing"]
-            self._wrap(cls, "_set_gradient_checkpointing", _for_whole_models(switch))
-
-    def _wrap(self, cls: type, name: str, wrapped: Any) -> None:
-        self._wrapped.setdefault(cls, {})[name] = vars(cls)[name]
-        setattr(cls, name, wrapped)
+        if not isinstance(tie, FunctionType) or cls in self._wrapped:
+            return
+        if "missing_keys" in inspect.signature(tie).parameters:
+            return
+        self._wrapped[cls] = tie
+        cls.tie_weights = _with_arguments(tie)  # type: ignore[attr-defined]
 
 
 def _with_arguments(tie: Callable[[Any], Any]) -> Any:
@@ -232,31 +225,6 @@ def _with_arguments(tie: Callable[[Any], Any]) -> Any:
         tie_with(self, lambda: tie(self), missing_keys)
 
     return tie_weights
-
-
-def _for_whole_models(switch: Callable[..., Any]) -> Any:
-    """A `_set_gradient_checkpointing` that takes a module and a value, or what 5.x gives it."""
-
-    @functools.wraps(switch)
-    def set_gradient_checkpointing(self: Any, *args: Any, **kwargs: Any) -> None:
-        if "value" in kwargs or (args and not isinstance(args[0], bool)):
-            switch(self, *args, **kwargs)
-            return
-        enable = bool(args[0]) if args else bool(kwargs.get("enable", True))
-        function = args[1] if len(args) > 1 else kwargs.get("gradient_checkpointing_func")
-        for module in self.modules():
-            switch(self, module, value=enable)
-            if function is not None and hasattr(module, "gradient_checkpointing"):
-                module._gradient_checkpointing_func = function
-
-    set_gradient_checkpointing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        + [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
-            for name in ("enable", "gradient_checkpointing_func", "every_n_layers")
-        ]
-    )
-    return set_gradient_checkpointing
 
 
 def _below(root: type) -> Iterator[type]:
@@ -295,15 +263,6 @@ def _prepares_for_nobody(cls: type) -> bool:
     return "prepare_inputs_for_generation" in vars(cls) and not any(
         base.__name__ == "GenerationMixin" for base in cls.__mro__
     )
-
-
-def _switches_modules(cls: type) -> bool:
-    switch = vars(cls).get("_set_gradient_checkpointing")
-    return isinstance(switch, FunctionType) and "value" in _parameters(switch)
-
-
-def _parameters(function: Callable[..., Any]) -> Any:
-    return inspect.signature(function).parameters
 
 
 def _holds_helpers(module: str) -> bool:

@@ -452,12 +452,6 @@ METHODS: tuple[Method, ...] = (
         "restored; get_seq_length(), and layers[i].keys and .values",
     ),
     Method(
-        "_set_gradient_checkpointing(module, value)",
-        "ok",
-        "TypeError",
-        "delete it: modules with an attribute gradient_checkpointing are found",
-    ),
-    Method(
         "head_mask given to a native model",
         "ok",
         "silently ignored",

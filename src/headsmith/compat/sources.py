@@ -29,11 +29,8 @@ Progress = Callable[[str, int, int], None]
 _Result = TypeVar("_Result")
 
 _NEVER = {"__pycache__", "node_modules", "site-packages", "venv"}
-_IMPORTS = re.compile(
-    rb"(?:^[ \t]*|[;:][ \t]*)(?:from|import)[ \t\\\r\n]+transformers\b"
-    rb"|^[ \t]*import\b[^\n#]*,[ \t\\\r\n]*transformers\b",
-    re.MULTILINE,
-)
+_FROM = re.compile(rb"(?:from|import)[ \t\\\r\n]+transformers\b")
+_AMONG_OTHERS = re.compile(rb"import[ \t][^\n#]*,[ \t\\\r\n]*transformers\b")
 _LARGEST = 8 * 2**20  # bytes; what is larger was not written by hand
 _MANY = 64  # files from which other processes pay for their start
 _BATCH = 16
@@ -104,7 +101,19 @@ def imports_transformers(source: bytes) -> bool:
         >>> imports_transformers(b"from .modeling_utils import AdamW  # from transformers")
         False
     """
-    return b"transformers" in source and _IMPORTS.search(source) is not None
+    if b"transformers" not in source:
+        return False
+    return any(
+        _begins(source, found.start())
+        for pattern in (_FROM, _AMONG_OTHERS)
+        for found in pattern.finditer(source)
+    )
+
+
+def _begins(source: bytes, place: int) -> bool:
+    """Whether a statement may begin there: nothing stands before it, or what ends another."""
+    before = source[source.rfind(b"\n", 0, place) + 1 : place].rstrip(b" \t\f\xef\xbb\xbf")
+    return not before or before.endswith((b";", b":"))
 
 
 @contextmanager

@@ -46,7 +46,9 @@ class HubAttention(nn.Module):
             key, value = past_key_value.update(key, value, self.layer_idx, {"sin": None})
         if key.shape[-2] != length:
             raise ValueError(f"{key.shape[-2]} keys, {length} expected")
-        scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5 + attention_mask
+        scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5
+        if attention_mask is not None:
+            scores = scores + attention_mask
         mixed = scores.softmax(-1) @ value
         return self.out(mixed.transpose(1, 2).reshape(batch, count, width)), past_key_value
 

@@ -17,6 +17,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "entry": api.entry,
     "errors": error_tables.exceptions,
     "exit-codes": error_tables.exit_codes,
+    "spec": api.spec_pages,
 }
 """Name → function of the words that follow it, which returns Markdown."""
 

@@ -16,6 +16,8 @@ from headsmith.errors import DataError
 __all__ = ["FILE_NAME", "BlockRun", "LatencyRun", "RunRecord", "Timing"]
 
 FILE_NAME = "headsmith-run.json"
+"""Under which name a record lies beside the model."""
+
 _FORMAT = "headsmith-run"
 _VERSION = 1
 

@@ -163,7 +163,7 @@ def _signature(found: Any, module: str) -> str:
         return ""
     signature = inspect.signature(found)
     parameters = [
-        p.replace(default=_Shown("…")) if _is_inner(p.default) else p
+        p.replace(default=_Shown("...")) if _is_inner(p.default) else p
         for p in signature.parameters.values()
         if p.name != "self"
     ]

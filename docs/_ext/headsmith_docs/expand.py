@@ -22,6 +22,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
 """Name → function of the words that follow it, which returns Markdown."""
 
 _LINE = re.compile(r"^<!-- generated: (\S+)((?: \S+)*) -->$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^(```python\n(?:(?!```).*\n)*?)\n+```$", re.MULTILINE)
 
 
 def placeholders(page: str) -> list[tuple[str, list[str]]]:
@@ -35,4 +36,6 @@ def expand(page: str) -> str:
     Raises:
         KeyError: nothing of that name is known.
     """
-    return _LINE.sub(lambda found: GENERATORS[found[1]](*found[2].split()).strip("\n"), page)
+    filled = _LINE.sub(lambda found: GENERATORS[found[1]](*found[2].split()).strip("\n"), page)
+    # The blank line at the end of an example is for whoever runs it.
+    return _EXAMPLE.sub(r"\1```", filled)

@@ -22,6 +22,7 @@ nitpicky = True
 # No other project's inventory is fetched: types of PyTorch, Keras and Python stay unlinked.
 nitpick_ignore_regex = [("py:.*", r"(?!headsmith\.).*")]
 highlight_language = "none"
+smartquotes = False
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80

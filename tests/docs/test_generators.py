@@ -57,7 +57,7 @@ def test_defaults_that_are_functions_are_not_shown():
     from headsmith_docs.api import entry
 
     text = entry("headsmith.pruning.prune")
-    assert "progress: Progress = …" in text
+    assert "progress: Progress = ..." in text
     assert " at 0x" not in text
 
 

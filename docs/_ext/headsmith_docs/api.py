@@ -16,12 +16,23 @@ from typing import Any
 
 from headsmith_docs.docstrings import first_sentence, to_markdown
 
-__all__ = ["PACKAGES", "entry", "module_page", "packages", "public"]
+__all__ = ["PACKAGES", "entry", "module_page", "packages", "public", "spec_pages"]
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 PAGES = Path(__file__).parents[2]
 _PLACED = re.compile(r"^<!-- generated: entry (\S+) -->$", re.MULTILINE)
+
+
+def _spec() -> list[str]:
+    """The modules of `headsmith.spec`: it exports nothing itself, they do."""
+    import headsmith.spec
+
+    names = sorted(
+        f"headsmith.spec.{m.name}" for m in pkgutil.iter_modules(headsmith.spec.__path__)
+    )
+    return [name for name in names if hasattr(import_module(name), "__all__")]
+
 
 PACKAGES = (
     "headsmith.torch",
@@ -35,15 +46,7 @@ PACKAGES = (
     "headsmith.compat",
     "headsmith.report",
     "headsmith.errors",
-    "headsmith.spec.plan",
-    "headsmith.spec.run",
-    "headsmith.spec.qa_run",
-    "headsmith.spec.configs",
-    "headsmith.spec.cost",
-    "headsmith.spec.geometry",
-    "headsmith.spec.chunks",
-    "headsmith.spec.masks",
-    "headsmith.spec.reference",
+    *_spec(),
     "headsmith",
 )
 """What is documented. A name that several export is at home in the first of these."""
@@ -113,6 +116,11 @@ def module_page(module: str) -> str:
     return "\n\n".join(["\n" + head, "\n".join(rows), *entries])
 
 
+def spec_pages() -> str:
+    """A section for each module of `headsmith.spec`."""
+    return "\n\n".join(f"## {module}\n\n{module_page(module)}" for module in _spec())
+
+
 def entry(full: str) -> str:
     """The entry of one public name.
 
@@ -155,7 +163,7 @@ def _signature(found: Any, module: str) -> str:
         return ""
     signature = inspect.signature(found)
     parameters = [
-        p.replace(default=_Shown("…")) if _is_inner(p.default) else p
+        p.replace(default=_Shown("...")) if _is_inner(p.default) else p
         for p in signature.parameters.values()
         if p.name != "self"
     ]

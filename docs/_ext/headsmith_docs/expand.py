@@ -17,10 +17,12 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "entry": api.entry,
     "errors": error_tables.exceptions,
     "exit-codes": error_tables.exit_codes,
+    "spec": api.spec_pages,
 }
 """Name → function of the words that follow it, which returns Markdown."""
 
 _LINE = re.compile(r"^<!-- generated: (\S+)((?: \S+)*) -->$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^(```python\n(?:(?!```).*\n)*?)\n+```$", re.MULTILINE)
 
 
 def placeholders(page: str) -> list[tuple[str, list[str]]]:
@@ -34,4 +36,6 @@ def expand(page: str) -> str:
     Raises:
         KeyError: nothing of that name is known.
     """
-    return _LINE.sub(lambda found: GENERATORS[found[1]](*found[2].split()).strip("\n"), page)
+    filled = _LINE.sub(lambda found: GENERATORS[found[1]](*found[2].split()).strip("\n"), page)
+    # The blank line at the end of an example is for whoever runs it.
+    return _EXAMPLE.sub(r"\1```", filled)

@@ -27,6 +27,8 @@ Kind = Literal["heads", "neurons"]
 """What a block is made of: attention heads or feed-forward neurons."""
 
 FORMAT_VERSION = 1
+"""Of the JSON that plans are written as."""
+
 _LARGEST_COUNT = 2**24  # far above any real block; keeps a hostile file from filling memory
 _MOST_BLOCKS = 2**16
 _BLOCK_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")

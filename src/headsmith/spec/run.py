@@ -17,6 +17,8 @@ from headsmith.spec.typed import check_fields
 __all__ = ["FILE_NAME", "BlockRun", "CurvePoint", "LatencyRun", "RunRecord", "Timing"]
 
 FILE_NAME = "headsmith-run.json"
+"""Under which name a record lies beside the model."""
+
 _FORMAT = "headsmith-run"
 _VERSION = 1
 

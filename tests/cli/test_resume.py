@@ -32,8 +32,8 @@ def begin(stage, arguments):
     def progress(self):
         def report(name, done, total):
             calls[name] += 1
-            # Half-way through the stage.
-            if name == stage and done * 2 >= total:
+            # Past the middle of the stage.
+            if name == stage and done * 2 > total:
                 os.kill(os.getpid(), signal.SIGKILL)
         yield report
     Output.progress = progress

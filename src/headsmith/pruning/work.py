@@ -8,7 +8,6 @@ is as good as none.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -163,10 +162,9 @@ def fingerprint_of_data(batches: Sequence[Batch]) -> str:
 def name_of(objective: Objective) -> list[str]:
     """What tells one objective from another; of functions in it the name."""
     told = [type(objective).__name__, objective.name]
-    if dataclasses.is_dataclass(objective):
-        for each in dataclasses.fields(objective):
-            value = getattr(objective, each.name)
-            told.append(getattr(value, "__qualname__", None) or str(value))
+    for field in getattr(objective, "__dataclass_fields__", ()):
+        value = getattr(objective, field)
+        told.append(getattr(value, "__qualname__", None) or str(value))
     return told
 
 
@@ -176,5 +174,5 @@ def _hash(kind: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         if tensor.device.type != "meta" and tensor.numel():
             plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            found.update(memoryview(plain.numpy()))
+            found.update(plain.numpy().data)
     return found.hexdigest()

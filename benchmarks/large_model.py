@@ -1,7 +1,7 @@
 """Memory of scoring a large model: a billion weights in bfloat16, made at random, LLaMA's shape.
 
-`python -m benchmarks.large_model` takes about a quarter of an hour on two cores. `TOKENS` says
-on how many tokens, `LAYERS` how deep (18 layers are 1.2 billion weights), `TRIALS=1` also tries
+`python -m benchmarks.large_model` takes some minutes: 22 layers of 2048 × 5632, 32 heads in 4
+groups. `TOKENS` says on how many tokens, `LAYERS` and `NEURONS` how large, `TRIALS=1` also tries
 sizes, `LOUD=1` tells the memory on the way.
 """
 
@@ -25,14 +25,14 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def main() -> None:
     """Make the model, score it, print and save the row."""
     tokens = int(os.environ.get("TOKENS", "1024"))
-    layers = int(os.environ.get("LAYERS", "18"))
+    layers = int(os.environ.get("LAYERS", "22"))
     config = LlamaConfig(
         vocab_size=32000,
         hidden_size=2048,
-        intermediate_size=8192,
+        intermediate_size=int(os.environ.get("NEURONS", "5632")),
         num_hidden_layers=layers,
         num_attention_heads=32,
-        num_key_value_heads=8,
+        num_key_value_heads=4,
     )
     process = _resident()
     torch.manual_seed(0)
@@ -62,6 +62,8 @@ def main() -> None:
     peak = _peak()
     row: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": layers,
+        "neurons": config.intermediate_size,
         "weights_mib": weights >> 20,
         "tokens": tokens,
         "trials": int(bool(os.environ.get("TRIALS"))),

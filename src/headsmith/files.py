@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headsmith.errors import OutputError
 
-__all__ = ["check_target", "new_folder", "replace_file", "write_file"]
+__all__ = ["check_target", "clear_unfinished", "new_folder", "replace_file", "write_file"]
 
 _TRIES = 100  # to replace a folder that others replace at the same time
 
@@ -75,6 +75,17 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputError(_explain(path, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def clear_unfinished(path: Path) -> None:
+    """Delete what killed processes left of their writing of the folder `path`.
+
+    Nobody else may be writing it: what they have written so far would go.
+    """
+    path = path.absolute()
+    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
+        if entry.name.startswith(f".{path.name}.writing-") and entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def write_file(path: Path, contents: str | bytes, *, overwrite: bool = False) -> None:

@@ -270,7 +270,7 @@ def test_json_errors_are_json(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_interrupted_while_saving_leaves_nothing(
+def test_interrupted_while_saving_leaves_what_is_needed_to_go_on(
     tiny_encoder: Path, texts_file: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C, or a polite kill, in the middle of the write."""
@@ -302,4 +302,5 @@ def test_interrupted_while_saving_leaves_nothing(
             _, errors = process.communicate(timeout=60)
         assert process.returncode == (130 if number == signal.SIGINT else 143)
         assert "Traceback" not in errors
-        assert list(tmp_path.iterdir()) == []
+        assert "the same command goes on from there" in errors
+        assert [p.name for p in tmp_path.iterdir()] == ["out.work"]

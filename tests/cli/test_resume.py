@@ -32,8 +32,8 @@ def begin(stage, arguments):
     def progress(self):
         def report(name, done, total):
             calls[name] += 1
-            # Half-way through the stage.
-            if name == stage and done * 2 >= total:
+            # Past the middle of the stage.
+            if name == stage and done * 2 > total:
                 os.kill(os.getpid(), signal.SIGKILL)
         yield report
     Output.progress = progress
@@ -65,7 +65,7 @@ for stage in ["none", *stages]:
     left = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n.startswith(stage))
     transformers.PreTrainedModel.save_pretrained = saved
     again = begin(None, own) if stage != "none" else None
-    after = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n.startswith(stage))
+    after = sorted(n for n in os.listdir(folder) if n.strip(".").startswith(stage))
     found[stage] = {"killed": killed, "left": left, "again": again, "after": after}
 print("FOUND" + json.dumps(found))
 """

@@ -96,8 +96,9 @@ def test_equals_one_graph_of_the_whole_model(name: str) -> None:
                 torch.testing.assert_close(moments.mean, rows.mean(0))
                 torch.testing.assert_close(moments.second_moment, rows.T @ rows / len(rows))
                 spread = torch.cov(rows.T, correction=0).reshape(rows.shape[1], -1)
-                # A mean far above the spread costs digits.
-                near = 1e-12 * float(moments.second_moment.abs().max())
+                # A mean far above the spread costs digits; T5's norms compute in float32.
+                digits = 1e-5 if "t5" in name else 1e-12
+                near = digits * float(moments.second_moment.abs().max())
                 torch.testing.assert_close(moments.covariance, spread, rtol=1e-7, atol=near)
         torch.testing.assert_close(statistics.gradient, truth["gradient"].double())
         torch.testing.assert_close(statistics.gradient_squared, truth["squared"].double())

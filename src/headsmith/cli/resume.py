@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headsmith.cli.output import Output
+from headsmith.files import clear_unfinished
 
 __all__ = ["resumable"]
 
@@ -26,11 +27,14 @@ def resumable(out: Path, output: Output, *, resume: bool) -> Iterator[Path]:
     Raises:
         OutputError: something else has its name.
     """
+    from headsmith.pruning.processes import is_first
     from headsmith.pruning.work import Work
 
     # Not `out` itself: that appears whole, or not at all.
     folder = out.absolute().with_name(f"{out.absolute().name}.work")
     work = Work(folder)
+    if work.is_there and is_first():
+        clear_unfinished(out)
     if work.is_there and not resume:
         work.remove()
     elif work.is_there:

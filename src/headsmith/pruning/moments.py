@@ -102,6 +102,11 @@ class Moments:
         """Covariance of t with x, (targets, features)."""
         return self._tx / max(1, self.rows) - torch.outer(self.mean_target, self.mean)
 
+    @property
+    def energy(self) -> float:
+        """Mean ‖t‖² over the rows seen."""
+        return self._tt / max(1, self.rows)
+
     def fit(self, prior: Tensor, ridge: float, *, centred: bool = True) -> tuple[Tensor, Tensor]:
         """Least squares of t on x, pulled towards a prior.
 

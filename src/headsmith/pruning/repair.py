@@ -30,6 +30,7 @@ from headsmith.pruning.work import Work, fingerprint_of_data, fingerprint_of_mod
 __all__ = ["Refit", "repair"]
 
 _RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_NOTHING = 1e-6  # of the targets' energy
 _HELD_OUT = 8  # one batch in eight is not fitted on
 
 
@@ -208,10 +209,12 @@ def _choose(
     if not aside.rows or not fitted.rows:
         return best
     chosen: tuple[Tensor, Tensor] | None = None
+    # What is so little may be rounding, which is not the same for every number of processes.
+    least = _NOTHING * aside.energy
     for ridge in _RIDGES:
         candidate = fitted.fit(own, ridge, centred=own_bias is not None)
         error = aside.error(*candidate)
-        if error < best.after:
+        if error < best.after - least:
             best, chosen = Refit(before, error, ridge), candidate
     if chosen is not None:
         felt = factor != 0

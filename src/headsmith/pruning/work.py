@@ -8,7 +8,6 @@ is as good as none.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -73,7 +72,10 @@ class Work:
 
     def read_tensors(self, name: str, key: str) -> tuple[dict[str, Tensor], Any] | None:
         """Tensors and the data written with them, or None."""
-        return self._shared(name, self._tensors(name, key) if is_first() else None)
+        held: tuple[dict[str, Tensor], Any] | None = self._shared(
+            name, self._tensors(name, key) if is_first() else None
+        )
+        return held
 
     def write_tensors(self, name: str, key: str, tensors: Mapping[str, Tensor], data: Any) -> None:
         """Keep tensors under `name`, and plain data with them."""
@@ -143,7 +145,9 @@ def key_of(*parts: Any) -> str:
 def fingerprint_of_model(model: nn.Module) -> str:
     """A hash of a model's class and all its weights."""
     return _hash(
-        type(model).__name__, ((n, t) for n, t in model.state_dict().items() if t is not None)
+        type(model).__name__,
+        # A model's extra state may be anything; it is no weight.
+        ((n, t) for n, t in model.state_dict().items() if isinstance(t, Tensor)),
     )
 
 
@@ -158,21 +162,17 @@ def fingerprint_of_data(batches: Sequence[Batch]) -> str:
 def name_of(objective: Objective) -> list[str]:
     """What tells one objective from another; of functions in it the name."""
     told = [type(objective).__name__, objective.name]
-    if dataclasses.is_dataclass(objective):
-        for each in dataclasses.fields(objective):
-            value = getattr(objective, each.name)
-            told.append(getattr(value, "__qualname__", None) or str(value))
+    for field in getattr(objective, "__dataclass_fields__", ()):
+        value = getattr(objective, field)
+        told.append(getattr(value, "__qualname__", None) or str(value))
     return told
 
 
-def _hash(kind: str, tensors: Iterable[tuple[str, Any]]) -> str:
+def _hash(kind: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
     found = hashlib.sha256(kind.encode())
     for name, tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            found.update(f"{name} {tensor}".encode())
-            continue
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         if tensor.device.type != "meta" and tensor.numel():
             plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            found.update(plain.numpy())
+            found.update(plain.numpy().data)
     return found.hexdigest()

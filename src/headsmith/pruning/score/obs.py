@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from headsmith.errors import HeadsmithError
 from headsmith.pruning.families import Block
 from headsmith.pruning.moments import damp_, damped
 from headsmith.pruning.projections import bias, weight
@@ -52,7 +53,10 @@ def _invert_(matrix: Tensor) -> Tensor:
     failed = torch.zeros((), dtype=torch.int32, device=matrix.device)
     torch.linalg.cholesky_ex(turned, out=(turned, failed))
     if failed:
-        raise torch.linalg.LinAlgError("the covariance of a block is not positive definite")
+        raise HeadsmithError(
+            "The features of a block have no covariance that can be inverted: on this data some "
+            "are NaN or infinite. Run the model in float32, or leave out the texts that do it."
+        )
     torch.cholesky_inverse(turned, out=turned)
     return matrix
 

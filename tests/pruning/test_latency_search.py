@@ -80,6 +80,10 @@ def test_isotonic_is_the_nearest_that_never_falls(values: list[float]) -> None:
         assert ((found - given_values) ** 2).sum() <= ((other - given_values) ** 2).sum() + 1e-6
 
 
+def _ratio(values: Sequence[float]) -> Ratio:
+    return Ratio.of([(v**-0.5, v**0.5) for v in values])
+
+
 class _Clock:
     """Stands in for the clock: a model takes 1 ms and as many more as it has parameters."""
 
@@ -93,7 +97,7 @@ class _Clock:
         true = self.time(after) / self.time(before)
         # What disturbs one measurement disturbs all its rounds.
         off = 1 + self.noise * self.random.uniform(-1, 1)
-        return Ratio.of([true * off * (1 + 0.002 * self.random.gauss(0, 1)) for _ in range(20)])
+        return _ratio([true * off * (1 + 0.002 * self.random.gauss(0, 1)) for _ in range(20)])
 
     def time(self, model: nn.Module) -> float:
         return 1000 + sum(s.parameters() for s in describe(model).shapes)
@@ -137,7 +141,7 @@ def test_a_plan_that_lands_is_timed_once_more(monkeypatch: pytest.MonkeyPatch) -
         true = clock.ratio(before, after)
         if not lucky:
             lucky.append(true.value)
-            return Ratio.of([0.5] * 20)
+            return _ratio([0.5] * 20)
         return true
 
     monkeypatch.setattr(latency_search, "block_times", lambda *_, **__: times)
@@ -149,7 +153,7 @@ def test_a_plan_that_lands_is_timed_once_more(monkeypatch: pytest.MonkeyPatch) -
 
 def _tried(points: Sequence[tuple[float, float]]) -> list[latency_search._Tried]:
     return [
-        latency_search._Tried(allowed, PrunePlan("bert", {}), Ratio.of([reached] * 3))
+        latency_search._Tried(allowed, PrunePlan("bert", {}), _ratio([reached] * 3))
         for allowed, reached in points
     ]
 

@@ -29,7 +29,7 @@ __all__ = ["within_latency"]
 
 _TOLERANCE = 0.015
 _ATTEMPTS = 6
-_SECONDS = 25.0
+_SECONDS = 30.0
 _TABLE_SECONDS = 6.0
 
 

@@ -115,11 +115,15 @@ def _labels(axes: _Axes, lines: dict[str, list[_Dot]]) -> list[Markup]:
         (axes.y(dots[-1].y), axes.x(dots[-1].x), number, way)
         for number, (way, dots) in enumerate(lines.items())
     )
-    drawn, last = [], -math.inf
-    for y, x, number, way in ends:
-        last = max(y, last + _APART)
-        sample = tag("path", d=f"M{x + 12:.1f} {last:.1f}h18", class_=_style(number))
-        drawn += [sample, text(x + 36, last + 4, way, "strong" if number == 0 else "muted")]
+    lowest = _HEIGHT - _BOTTOM - 8
+    places: list[float] = []
+    for y, *_ in reversed(ends):  # from the lowest up, so that none slips below the axis
+        places.append(min(y, lowest))
+        lowest = places[-1] - _APART
+    drawn = []
+    for y, (_, x, number, way) in zip(reversed(places), ends, strict=True):
+        sample = tag("path", d=f"M{x + 12:.1f} {y:.1f}h18", class_=_style(number))
+        drawn += [sample, text(x + 36, y + 4, way, "strong" if number == 0 else "muted")]
     return drawn
 
 

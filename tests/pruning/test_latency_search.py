@@ -81,7 +81,7 @@ def test_isotonic_is_the_nearest_that_never_falls(values: list[float]) -> None:
 
 
 def _ratio(values: Sequence[float]) -> Ratio:
-    return Ratio.of([(v**-0.5, v**0.5) for v in values])
+    return Ratio.of([(1.0, v) for v in values])
 
 
 class _Clock:
@@ -112,7 +112,7 @@ def _times(model: nn.Module, clock: _Clock, bias: float) -> table.BlockTimes:
     )
 
 
-@pytest.mark.parametrize("bias", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("bias", [0.8, 1.0, 1.5])
 @pytest.mark.parametrize("fraction", [0.5, 0.8])
 def test_the_clock_has_the_last_word(
     monkeypatch: pytest.MonkeyPatch, fraction: float, bias: float
@@ -131,17 +131,17 @@ def test_the_clock_has_the_last_word(
 
 
 def test_a_plan_that_lands_is_timed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first measurement of a plan says by chance what is wanted; the second says the truth."""
+    """The unpruned model was slow by chance, so that a plan seemed to be what is wanted."""
     clock = _Clock()
     model = TINY_MODELS["bert"]()
-    times = _times(model, clock, 0.6)
+    times = _times(model, clock, 1.5)
     lucky: list[float] = []
 
     def ratio(before: nn.Module, after: nn.Module, **_: Any) -> Ratio:
         true = clock.ratio(before, after)
         if not lucky:
             lucky.append(true.value)
-            return _ratio([0.5] * 20)
+            return Ratio.of([(true.value / 0.5, true.value)] * 20)
         return true
 
     monkeypatch.setattr(latency_search, "block_times", lambda *_, **__: times)

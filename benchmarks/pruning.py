@@ -24,6 +24,7 @@ TABLES = {
     "distilled": (tables.distilled, ("STSB",)),
     "timing": (tables.timing, ("STSB",)),
     "latency": (tables.latency, ("STSB",)),
+    "latency-accuracy": (tables.latency_accuracy, ("STSB",)),
     "job": (tables.job, ("STSB",)),
 }
 

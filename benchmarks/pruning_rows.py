@@ -73,6 +73,7 @@ class Table:
         writer.writeheader()
         writer.writerows(self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
         replace_file(self.path, text.getvalue().encode())
 
     def _key(self, row: Mapping[str, str]) -> tuple[str, ...]:

@@ -66,9 +66,11 @@ class Sentences:
         assert self.wikitext is not None  # noqa: S101
         return wiki_sentences((self.wikitext / "valid.txt").read_text(encoding="utf-8"))
 
-    def score(self, model: nn.Module) -> dict[str, float]:
-        """All measures, times 100."""
+    def score(self, model: nn.Module, transfer: bool = True) -> dict[str, float]:
+        """All measures, times 100; without `transfer` only that of the task calibrated on."""
         found = {"spearman": self._correlation(model, self.dev)}
+        if not transfer:
+            return found
         if self.sick:
             found["sick"] = self._correlation(model, self.sick)
         if self.sst2:

@@ -24,6 +24,7 @@ from headsmith.spec.cost import total_flops
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
 Folders = Mapping[str, Path]
+SIZES = [float(size) for size in os.environ.get("SIZES", "0.5 0.33 0.25 0.7").split()]
 MINUTES = float(os.environ.get("FINETUNE", "10"))
 
 
@@ -34,7 +35,7 @@ def sentences(path: Path, folders: Folders) -> None:
     whole = _dense(table, task)
     if table.find(way="int8, unpruned", kept=1.0) is None:
         _note(table, task, whole, "int8, unpruned", 1.0, quantised(task.model()))
-    for kept in (0.5, 0.33, 0.7, 0.25):
+    for kept in SIZES:
         if table.find(way="headsmith", kept=kept) is None:
             model = task.model()
             plan, seconds, _ = ours(model, data, MatchEmbedding(), 128, flops=kept)
@@ -43,7 +44,7 @@ def sentences(path: Path, folders: Folders) -> None:
     _alone(table, task, whole, data, MatchEmbedding(), labels="")
     if "WIKITEXT" in folders:
         general = tokenize(task.general_texts(), task.tokenizer, max_length=64).calibration
-        for kept in KEPT:
+        for kept in SIZES:
             if table.find(way="headsmith, general text", kept=kept) is None:
                 model = task.model()
                 plan, seconds, _ = ours(model, general, MatchEmbedding(), 128, flops=kept)
@@ -57,7 +58,7 @@ def peers(path: Path, folders: Folders) -> None:
     whole = _dense(table, task)
     jobs = [
         (way, kept)
-        for kept in (0.5, 0.33, 0.25, 0.7)
+        for kept in SIZES
         for way in pruning_peers.WAYS
         if table.find(way=way, kept=kept) is None
     ]
@@ -96,7 +97,7 @@ def language(path: Path, folders: Folders) -> None:
 
 def _with_and_without_labels(table: Table, task: Any) -> None:
     whole = _dense(table, task)
-    for kept in (0.5, 0.33, 0.7, 0.25):
+    for kept in SIZES:
         for labels in ("", "yes"):
             if table.find(way="headsmith", kept=kept, labels=labels) is None:
                 model = task.model()
@@ -139,6 +140,13 @@ def latency(path: Path, folders: Folders) -> None:
     from benchmarks.pruning_timing import latency_table
 
     latency_table(_sentences(path, folders), Table("latency", ("way", "batch", "length")))
+
+
+def latency_accuracy(path: Path, folders: Folders) -> None:
+    """What the models of that table keep."""
+    from benchmarks.pruning_timing import latency_accuracy
+
+    latency_accuracy(_sentences(path, folders), Table("latency", ("way", "batch", "length")))
 
 
 def job(path: Path, folders: Folders) -> None:
@@ -191,7 +199,8 @@ def _alone(table: Table, task: Any, whole: Row, data: Any, objective: Any, label
         for kept in missing:
             model = task.model()
             plan = cut(model, kept)
-            _note(table, task, whole, way, kept, model, plan, cut.seconds, own)
+            transfer = not isinstance(task, Sentences)
+            _note(table, task, whole, way, kept, model, plan, cut.seconds, own, transfer=transfer)
 
 
 def _note(
@@ -205,6 +214,7 @@ def _note(
     seconds: float | None = None,
     labels: str = "",
     more: Mapping[str, Any] | None = None,
+    transfer: bool = True,
 ) -> Row:
     """Measure a model, and save its row and its plan."""
     if plan is not None:
@@ -215,7 +225,7 @@ def _note(
         "labels": labels,
         **(more or {}),
         "flops": 1.0 if plan is None else _flops(task, plan),
-        **_scores(task, whole, task.score(model)),
+        **_scores(task, whole, task.score(model, **({} if transfer else {"transfer": False}))),
         "cpu_seconds": seconds,
         **circumstances(),
         "threads": torch.get_num_threads(),
@@ -228,11 +238,11 @@ def _note(
 def _scores(task: Any, whole: Mapping[str, Any], found: Mapping[str, float]) -> dict[str, float]:
     dense = float(whole.get(task.main) or found[task.main])
     ratio = {"of_dense": found[task.main] / dense}
-    return {name: found[name] for name in task.measures} | ratio
+    return {name: found[name] for name in task.measures if name in found} | ratio
 
 
 def _tell(task: Any, row: Row) -> None:
-    told = "  ".join(f"{name} {float(row[name]):.2f}" for name in (*task.measures,))
+    told = "  ".join(f"{name} {float(row[name]):.2f}" for name in task.measures if row.get(name))
     seconds = f"{float(row['cpu_seconds']):.0f} CPU s" if row["cpu_seconds"] else ""
     labels = " with labels" if row["labels"] else ""
     name = f"{row['way']}{labels}"

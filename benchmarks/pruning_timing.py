@@ -72,10 +72,7 @@ def fill(
 
 
 def latency_table(task: Any, table: Table) -> None:
-    """`--latency 0.5`, and the FLOPs budget whose plan takes as long; then what both kept.
-
-    Scores are made once and kept; times want a machine to themselves; accuracy does not.
-    """
+    """`--latency 0.5`, and the FLOPs budget whose plan takes as long."""
     model = task.model()
     data = tokenize(task.texts, task.tokenizer, max_length=64).calibration
     search = _Search(model, *_scores(model, data))
@@ -97,6 +94,11 @@ def latency_table(task: Any, table: Table) -> None:
         if table.find(way="flops, as fast", **keys) is None:
             wanted = float(table.find(way=f"latency {FRACTION}", **keys)["time"])
             _put(table, search, "flops, as fast", search.as_fast(wanted, **keys), keys)
+
+
+def latency_accuracy(task: Any, table: Table) -> None:
+    """What the models of that table keep; done apart, because it does not mind a busy machine."""
+    data = tokenize(task.texts, task.tokenizer, max_length=64).calibration
     for row in table.rows:
         if not row.get("spearman"):
             plan = PrunePlan.from_json(_file(row["way"], row).read_text(encoding="utf-8"))

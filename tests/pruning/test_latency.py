@@ -117,7 +117,7 @@ def test_a_ratio_is_read_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     found = ratio(*models, batch=1, length=2)
     assert found.value == pytest.approx(0.6)
     assert found.error == pytest.approx(0)
-    assert len(found.rounds) == 10
+    assert len(found.rounds) == 8
     assert calls[4:8] == ["before", "after", "after", "before"]  # warm, and in turns
 
 
@@ -132,7 +132,7 @@ def test_a_ratio_that_is_unsure_takes_all_its_time(monkeypatch: pytest.MonkeyPat
             return super().forward(**inputs)
 
     found = ratio(*(Timed(n, calls) for n in ("before", "after")), batch=1, length=2, max_seconds=9)
-    assert 9 <= sum(0.1 + 0.1 * r for r in found.rounds) < 9.5
+    assert now[0] > 9
     assert found.error > 0.005 * found.value
 
 
@@ -140,11 +140,18 @@ def test_the_error_of_a_ratio_is_that_of_a_median() -> None:
     """Of many samples of a known spread, medians scatter as much as `error` says."""
     generator = torch.Generator().manual_seed(0)
     samples = 0.5 + 0.02 * torch.randn(400, 40, generator=generator)
-    found = [Ratio.of(row.tolist()) for row in samples]
+    # Rounds that are all as fast: which half is read does not depend on the ratio.
+    found = [Ratio.of([(r**-0.5, r**0.5) for r in row.tolist()]) for row in samples]
     scatter = torch.tensor([f.value for f in found]).std().item()
     told = sum(f.error for f in found) / len(found)
     assert told == pytest.approx(scatter, rel=0.15)
-    assert Ratio.of([0.5]).error == float("inf")
+    assert Ratio.of([(2.0, 1.0)]).error == float("inf")
+
+
+def test_a_disturbed_measurement_does_not_spoil_a_clean_one() -> None:
+    clean = [(1.0, 0.5 + 0.001 * i) for i in range(-4, 5)]
+    disturbed = [(2.0, 3.0), (1.5, 0.9), (4.0, 1.7), (1.2, 1.3)] * 2
+    assert Ratio.of([*clean, *disturbed]).value == pytest.approx(0.5, abs=0.003)
 
 
 def test_progress_is_told() -> None:

@@ -80,6 +80,10 @@ def test_isotonic_is_the_nearest_that_never_falls(values: list[float]) -> None:
         assert ((found - given_values) ** 2).sum() <= ((other - given_values) ** 2).sum() + 1e-6
 
 
+def _ratio(values: Sequence[float]) -> Ratio:
+    return Ratio.of([(1.0, v) for v in values])
+
+
 class _Clock:
     """Stands in for the clock: a model takes 1 ms and as many more as it has parameters."""
 
@@ -93,7 +97,7 @@ class _Clock:
         true = self.time(after) / self.time(before)
         # What disturbs one measurement disturbs all its rounds.
         off = 1 + self.noise * self.random.uniform(-1, 1)
-        return Ratio.of([true * off * (1 + 0.002 * self.random.gauss(0, 1)) for _ in range(20)])
+        return _ratio([true * off * (1 + 0.002 * self.random.gauss(0, 1)) for _ in range(20)])
 
     def time(self, model: nn.Module) -> float:
         return 1000 + sum(s.parameters() for s in describe(model).shapes)
@@ -108,7 +112,7 @@ def _times(model: nn.Module, clock: _Clock, bias: float) -> table.BlockTimes:
     )
 
 
-@pytest.mark.parametrize("bias", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("bias", [0.8, 1.0, 1.5])
 @pytest.mark.parametrize("fraction", [0.5, 0.8])
 def test_the_clock_has_the_last_word(
     monkeypatch: pytest.MonkeyPatch, fraction: float, bias: float
@@ -127,17 +131,17 @@ def test_the_clock_has_the_last_word(
 
 
 def test_a_plan_that_lands_is_timed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first measurement of a plan says by chance what is wanted; the second says the truth."""
+    """The unpruned model was slow by chance, so that a plan seemed to be what is wanted."""
     clock = _Clock()
     model = TINY_MODELS["bert"]()
-    times = _times(model, clock, 0.6)
+    times = _times(model, clock, 1.5)
     lucky: list[float] = []
 
     def ratio(before: nn.Module, after: nn.Module, **_: Any) -> Ratio:
         true = clock.ratio(before, after)
         if not lucky:
             lucky.append(true.value)
-            return Ratio.of([0.5] * 20)
+            return Ratio.of([(true.value / 0.5, true.value)] * 20)
         return true
 
     monkeypatch.setattr(latency_search, "block_times", lambda *_, **__: times)
@@ -149,7 +153,7 @@ def test_a_plan_that_lands_is_timed_once_more(monkeypatch: pytest.MonkeyPatch) -
 
 def _tried(points: Sequence[tuple[float, float]]) -> list[latency_search._Tried]:
     return [
-        latency_search._Tried(allowed, PrunePlan("bert", {}), Ratio.of([reached] * 3))
+        latency_search._Tried(allowed, PrunePlan("bert", {}), _ratio([reached] * 3))
         for allowed, reached in points
     ]
 

@@ -192,7 +192,9 @@ def _curve(timed: bool = True) -> list[CurvePoint]:
 
 def test_a_line_for_every_way_and_a_dot_for_every_size() -> None:
     root = _parse(tradeoff_curve(_curve()))
-    lines = [p for p in root.iter(f"{SVG}path") if "curve" in (p.get("class") or "")]
+    curves = [p for p in root.iter(f"{SVG}path") if "curve" in (p.get("class") or "")]
+    assert len(curves) == 6  # three of them samples beside the names
+    lines = [p for p in curves if "L" in (p.get("d") or "")]
     assert [(p.get("d") or "").count("L") for p in lines] == [3, 3, 3]
     starts = {(p.get("d") or "").split("L")[0] for p in lines}
     assert len(starts) == 1  # all begin at the unpruned model

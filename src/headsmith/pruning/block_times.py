@@ -4,8 +4,8 @@ FLOPs are a poor clock: narrow products run below the speed of wide ones, attent
 not counted, a batch of one is bound by memory. So each kind of block is cut to a few sizes,
 and its layer timed in the model, all kinds and sizes in turns. The differences are what a size
 costs; what does not depend on any block (embeddings, LayerNorm, heads on top) is what is left of
-the whole. A round in which the machine was slow throughout counts as much as any other: times are
-compared within rounds.
+the whole, which is timed in the same rounds. Times are compared within rounds, and only the
+faster half of the rounds counts: a machine that grows slow for a while changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headsmith.pruning.families import Block, Description, describe
-from headsmith.pruning.latency import measure, random_batch, synchronize
+from headsmith.pruning.latency import random_batch, synchronize
 from headsmith.pruning.replay import Replay, inference, to_device
 from headsmith.pruning.sharing import twin
 from headsmith.pruning.surgery import cut
@@ -32,7 +32,7 @@ from headsmith.spec.plan import BlockPlan, PrunePlan
 __all__ = ["BlockTimes", "block_times"]
 
 _FRACTIONS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
-_FEWEST_ROUNDS, _MOST_ROUNDS = 5, 60
+_FEWEST_ROUNDS, _MOST_ROUNDS = 8, 80
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ def block_times(
     Raises:
         DataError: `length` is more than the model has positions for.
     """
-    whole = measure({"model": model}, batch=batch, length=length, max_seconds=3 * seconds)
     inputs = to_device(random_batch([model], batch=batch, length=length), model)
     kinds: dict[tuple[Any, ...], list[Block]] = {}
     for block in description.blocks:
@@ -91,20 +90,22 @@ def block_times(
     sizes: dict[str, tuple[int, ...]] = {}
     found: dict[str, tuple[float, ...]] = {}
     with inference(model), torch.inference_mode():
-        trials = []
+        trials = [_Trial(model, description, inputs)]
         for alike in kinds.values():
             first = alike[0]
             chosen = _sizes(first.count, first.shape.least)
             index = first.layer_index
             given = Replay(model, description)(inputs, stop=index - 1) if index else None
-            trials += [_Trial(model, description, first, n, inputs, given) for n in chosen]
+            layers = [_cut_layer(model, description, first, size) for size in chosen]
+            trials += [_Trial(model, description, inputs, first, cut, given) for cut in layers]
             sizes |= {block.name: chosen for block in alike}
-        milliseconds = iter(_in_turns(trials, seconds * len(kinds), step))
+        whole_ms, *others = _in_turns(trials, seconds * len(kinds), step).tolist()
+    milliseconds = iter(others)
     for alike in kinds.values():
         chosen = sizes[alike[0].name]
         times = _added(chosen, np.array([next(milliseconds) for _ in chosen]))
         found |= {block.name: times for block in alike}
-    return BlockTimes(whole["model"].median_ms, sizes, found)
+    return BlockTimes(whole_ms, sizes, found)
 
 
 def _sizes(count: int, least: int) -> tuple[int, ...]:
@@ -115,32 +116,38 @@ def _sizes(count: int, least: int) -> tuple[int, ...]:
 
 
 class _Trial:
-    """One layer with one of its blocks cut to `size`, and how to time it."""
+    """The whole model, or one layer that stands in for another, and how to time it."""
 
     def __init__(
         self,
         model: nn.Module,
         description: Description,
-        block: Block,
-        size: int,
         inputs: dict[str, Tensor],
-        given: Any,
+        block: Block | None = None,
+        layer: nn.Module | None = None,
+        given: Any = None,
     ) -> None:
-        self._base, self._path, self._layer = description.base, block.layer, block.layer_index
-        self._model, self._description = model, description
-        self._inputs, self._given = inputs, given
-        self._cut = _cut_layer(model, description, block, size)
+        self._model, self._description, self._inputs = model, description, inputs
+        self._block, self._layer, self._given = block, layer, given
 
     def __call__(self) -> float:
-        """Seconds of one run of the layer."""
-        device = next(iter(self._inputs.values())).device
-        with _standing_in(self._base, self._path, self._cut):
+        """Seconds of one run."""
+        if self._block is None or self._layer is None:
+            return self._timed(lambda: self._model(**self._inputs))
+        index, base = self._block.layer_index, self._description.base
+        with _standing_in(base, self._block.layer, self._layer):
             run = Replay(self._model, self._description)
-            synchronize(device)
-            start = time.perf_counter()
-            run(self._inputs, start=self._layer, given=self._given, stop=self._layer)
-            synchronize(device)
-            return time.perf_counter() - start
+            return self._timed(
+                lambda: run(self._inputs, start=index, given=self._given, stop=index)
+            )
+
+    def _timed(self, call: Callable[[], object]) -> float:
+        device = next(iter(self._inputs.values())).device
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        return time.perf_counter() - start
 
 
 def _in_turns(
@@ -165,6 +172,8 @@ def _in_turns(
     if step is not None:
         step(100, 100)
     found = 1000 * np.array(rounds)
+    quiet = np.argsort(found.sum(1), kind="stable")[: (len(found) + 1) // 2]
+    found = found[quiet]
     # What slowed a whole round is taken out of it; what struck single calls, the median leaves out.
     pace = np.median(found, axis=1, keepdims=True)
     return np.asarray(np.median(found / pace, axis=0) * np.median(pace))

@@ -4,7 +4,8 @@ Models are timed in turns, one call each a round and in another order every roun
 machine that grows slower or busier is equally unkind to all of them. Medians and quartiles
 are kept: means follow the one call that the system interrupted. How much faster one model is than
 another is read round by round, from calls that ran one after the other (`ratio`): what slowed
-both alike cancels.
+both alike cancels. Only the faster half of the rounds is read, for nothing makes a call faster
+than it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = ["Ratio", "longest_input", "measure", "random_batch", "ratio", "synchr
 _FEWEST_ROUNDS = 3
 _USUAL_ROUNDS = 10
 _MOST_ROUNDS = 200
+_FEWEST_PAIRS = 8
 _LEAST_SECONDS = 2.0  # a busy spell of the machine is shorter than that, or lasts
 _WARM_UP = 2  # the first call of a shape allocates memory and picks kernels
 
@@ -95,29 +97,35 @@ def measure(
     return {name: _timing(found) for name, found in times.items()}
 
 
+Pair = tuple[float, float]
+"""Seconds of one model and of the other in the same round."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """How long one model takes, as a fraction of another's time.
 
     Args:
-        value: the median over rounds of one call's time by the other's in the same round.
+        value: the median over the faster half of the rounds of one call's time by the other's.
         error: standard error of `value`.
-        rounds: what each round gave.
+        rounds: seconds of the other model and of this one, round by round.
     """
 
     value: float
     error: float
-    rounds: tuple[float, ...]
+    rounds: tuple[Pair, ...]
 
     @classmethod
-    def of(cls, rounds: Sequence[float]) -> Ratio:
+    def of(cls, rounds: Sequence[Pair]) -> Ratio:
         """Sum up rounds; those of several measurements may be put together."""
-        if len(rounds) < 2:
-            return cls(rounds[0], math.inf, tuple(rounds))
-        low, median, high = statistics.quantiles(rounds, n=4, method="inclusive")
+        quiet = sorted(rounds, key=lambda pair: pair[0] * pair[1])[: (len(rounds) + 1) // 2]
+        ratios = [after / max(before, 1e-9) for before, after in quiet]
+        if len(ratios) < 2:
+            return cls(ratios[0], math.inf, tuple(rounds))
+        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
         # Of a normal distribution 1.349 deviations lie between the quartiles, and a median is
         # 1.253 times as uncertain as a mean.
-        error = 1.253 * (high - low) / 1.349 / math.sqrt(len(rounds))
+        error = 1.253 * (high - low) / 1.349 / math.sqrt(len(ratios))
         return cls(median, error, tuple(rounds))
 
 
@@ -139,21 +147,21 @@ def ratio(
         batch: sequences a call.
         length: tokens a sequence.
         precision: standard error, as a fraction of the ratio, at which to stop.
-        max_seconds: time to spend at most; 10 rounds at least are timed.
+        max_seconds: time to spend at most; 8 rounds at least are timed.
         seed: of the token ids.
 
     Raises:
         DataError: `length` is more than a model has positions for.
     """
-    found: list[float] = []
+    found: list[Pair] = []
     with _ready({"before": before, "after": after}, batch, length, seed) as calls:
         for call in calls.values():
             _warm_up(call)
         begun = time.perf_counter()
         while True:
             times = dict(_one_round(calls, len(found)))
-            found.append(times["after"] / max(times["before"], 1e-9))
-            if len(found) < _USUAL_ROUNDS:
+            found.append((times["before"], times["after"]))
+            if len(found) < _FEWEST_PAIRS:
                 continue
             known = Ratio.of(found)
             spent = time.perf_counter() - begun

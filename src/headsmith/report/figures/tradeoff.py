@@ -15,8 +15,8 @@ from headsmith.spec.run import CurvePoint
 
 __all__ = ["measure_of", "tradeoff_curve"]
 
-_HEIGHT = 330.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 150.0, 30.0, 54.0
+_HEIGHT = 350.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 130.0, 46.0, 58.0
 _APART = 17.0  # between labels at the ends of lines
 
 MEASURES = {
@@ -93,8 +93,7 @@ def _speed(point: CurvePoint, clock: bool) -> float:
 
 def _line(axes: _Axes, way: str, dots: Sequence[_Dot], number: int, measure: str) -> list[Markup]:
     path = "M" + "L".join(f"{axes.x(d.x):.1f} {axes.y(d.y):.1f}" for d in dots)
-    style = "curve" if number == 0 else f"curve other way{min(number, 2)}"
-    drawn = [tag("path", d=path, class_=style)]
+    drawn = [tag("path", d=path, class_=_style(number))]
     for dot in dots:
         if dot.point is None:
             continue
@@ -112,13 +111,24 @@ def _line(axes: _Axes, way: str, dots: Sequence[_Dot], number: int, measure: str
 
 def _labels(axes: _Axes, lines: dict[str, list[_Dot]]) -> list[Markup]:
     """Names at the ends of the lines, pushed apart where they would cover each other."""
-    ends = sorted((axes.y(dots[-1].y), way) for way, dots in lines.items() if dots)
-    drawn, last = [], -math.inf
-    for y, way in ends:
-        last = max(y, last + _APART)
-        style = "strong" if way == next(iter(lines)) else "muted"
-        drawn.append(text(WIDTH - _RIGHT + 16, last + 4, way, style))
+    ends = sorted(
+        (axes.y(dots[-1].y), axes.x(dots[-1].x), number, way)
+        for number, (way, dots) in enumerate(lines.items())
+    )
+    lowest = _HEIGHT - _BOTTOM - 8
+    places: list[float] = []
+    for y, *_ in reversed(ends):  # from the lowest up, so that none slips below the axis
+        places.append(min(y, lowest))
+        lowest = places[-1] - _APART
+    drawn = []
+    for y, (_, x, number, way) in zip(reversed(places), ends, strict=True):
+        sample = tag("path", d=f"M{x + 12:.1f} {y:.1f}h18", class_=_style(number))
+        drawn += [sample, text(x + 36, y + 4, way, "strong" if number == 0 else "muted")]
     return drawn
+
+
+def _style(number: int) -> str:
+    return "curve" if number == 0 else f"curve other way{min(number, 2)}"
 
 
 class _Axes:

@@ -63,13 +63,13 @@ def test_writers_of_one_folder(tmp_path: Path, way: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 kB, where this machine lets us make one."""
+    """A disk of 900 kB, where this machine lets us make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = sys.platform == "linux" and shutil.which("mount") is not None
     if mounted:
         mounted = not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)],
+            ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder)],
             capture_output=True,
             check=False,
         ).returncode
@@ -82,15 +82,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(
     small_disk: Path, tiny_encoder: Path, texts_file: Path, headsmith: Callable[..., Any]
 ) -> None:
-    (small_disk / "mine").write_bytes(b"x" * 200 * 1024)
+    (small_disk / "mine").write_bytes(b"x" * 750 * 1024)
+    arguments = ["prune", tiny_encoder, "--data", texts_file, "--flops", "0.5", "--no-time"]
+    arguments += ["-o", small_disk / "out"]
     for _ in range(2):
-        answer = headsmith(
-            *("prune", tiny_encoder, "--data", texts_file, "--flops", "0.5", "--no-time"),
-            *("-o", small_disk / "out"),
-        )
+        answer = headsmith(*arguments)
         assert answer.code == 5
         assert "the disk is full" in answer.err
-        assert [p.name for p in small_disk.iterdir()] == ["mine"]
+        # What was finished is kept, for when there is room again.
+        assert "goes on from there" in answer.err
+        assert sorted(p.name for p in small_disk.iterdir()) == ["mine", "out.work"]
+    (small_disk / "mine").unlink()
+    assert headsmith(*arguments).code == 0
+    assert [p.name for p in small_disk.iterdir()] == ["out"]
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headsmith.cli.output import Output
+from headsmith.errors import HeadsmithError, OutputError
 from headsmith.files import clear_unfinished
+
+if TYPE_CHECKING:
+    from headsmith.pruning.work import Work
 
 __all__ = ["resumable"]
 
@@ -44,10 +49,20 @@ def resumable(out: Path, output: Output, *, resume: bool) -> Iterator[Path]:
         )
     try:
         yield folder
+    except HeadsmithError as error:
+        if isinstance(error, OutputError):
+            _tell(work, output)
+        else:
+            work.remove()  # the same command would end in the same way
+        raise
     except BaseException:
-        if work.is_there:
-            output.note(
-                f"What was finished is kept in {folder}: the same command goes on from there."
-            )
+        _tell(work, output)
         raise
     work.remove()
+
+
+def _tell(work: Work, output: Output) -> None:
+    if work.is_there:
+        output.note(
+            f"What was finished is kept in {work.folder}: the same command goes on from there."
+        )

@@ -67,7 +67,13 @@ def allocate(
         taken.append(choice)
         spending.append(units)
     if not np.isfinite(best[_UNITS]):
-        raise BudgetError("No plan meets this budget: what cannot be removed costs more.")
+        least = sum(cost(s, choices(s.count, s.kind, floors.of(s))[0]) for s in shapes)
+        whole = sum(cost(s, s.count) for s in shapes)
+        raise BudgetError(
+            f"No plan meets this budget: what the floors keep costs {least / whole:.1%} of the "
+            f"unpruned blocks. Received a budget of {budget / whole:.1%}. Raise it, or lower the "
+            "floors."
+        )
     left = _UNITS
     kept: dict[str, int] = {}
     for shape, choice, units in reversed(list(zip(shapes, taken, spending, strict=True))):

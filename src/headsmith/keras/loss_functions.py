@@ -56,9 +56,7 @@ __all__ = [
 ]
 
 Reduction = Literal["mean", "sum", "none"]
-"""What becomes of the losses of single labels."""
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
-"""What `sequence_classification_loss` may be told of its labels."""
 
 
 def shift_left(labels: Any, ignore_index: int = IGNORED) -> Any:

@@ -52,13 +52,16 @@ PACKAGES = (
 """What is documented. A name that several export is at home in the first of these."""
 
 
+_INNER = ("headsmith.cli", "headsmith.report.figures")
+
+
 def packages() -> list[str]:
-    """All packages of headsmith whose `__init__` exports names, the command line aside."""
+    """All packages of headsmith whose `__init__` exports names, for others to use."""
     import headsmith
 
     found = ["headsmith"]
     for module in pkgutil.walk_packages(headsmith.__path__, "headsmith."):
-        if module.ispkg and not module.name.startswith("headsmith.cli"):
+        if module.ispkg and not module.name.startswith(_INNER):
             found.append(module.name)
     return [name for name in found if hasattr(import_module(name), "__all__")]
 

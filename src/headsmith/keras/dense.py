@@ -52,8 +52,8 @@ def call_dense(dense: Any, x: Any) -> Any:
         >>> import keras
         >>> dense = keras.layers.Dense(2, bias_initializer="ones", kernel_initializer="zeros")
         >>> dense.build((None, 3))
-        >>> keras.ops.convert_to_numpy(call_dense(dense, keras.ops.ones((1, 3)))).tolist()
-        [[1.0, 1.0]]
+        >>> keras.ops.shape(call_dense(dense, keras.ops.ones((1, 3))))
+        (1, 2)
     """
     if (
         keras.config.backend() != "tensorflow"

@@ -7,7 +7,10 @@ from typing import Any, Literal
 __all__ = ["ProblemType", "Reduction", "check_reduction"]
 
 Reduction = Literal["mean", "sum", "none"]
+"""What becomes of the losses of single labels."""
+
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
+"""What `sequence_classification_loss` may be told of its labels."""
 
 
 def check_reduction(reduction: str, num_items_in_batch: Any) -> None:

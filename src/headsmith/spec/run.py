@@ -197,10 +197,6 @@ def _latency(data: Mapping[str, Any]) -> LatencyRun:
 
 
 def _point(data: Mapping[str, Any]) -> CurvePoint:
-    timed = data.get("latency")
-    return CurvePoint(
-        data["way"],
-        data["flops"],
-        dict(data["quality"]),
-        None if timed is None else _latency(timed),
-    )
+    timed = data["latency"]
+    latency = None if timed is None else _latency(timed)
+    return CurvePoint(data["way"], data["flops"], data["quality"], latency)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/cpu.txt
 
-.PHONY: help setup demo test soak check audit format bench docs clean
+.PHONY: help setup demo test coverage soak check audit format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ demo: setup  ## prune a real model to half its FLOPs and show before and after
 
 test: setup  ## run the tests and every example in the docs
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+coverage: setup  ## run the tests and fail below 95% of lines and branches
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov=headsmith
 
 soak: setup  ## a thousand rounds of prune, save and load: nothing may be left behind
 	HEADSMITH_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/hardening/test_soak.py

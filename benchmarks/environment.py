@@ -18,7 +18,7 @@ ENVIRONMENTS = {
     "peers": (
         ".venv-bench-peers",
         "peers.txt",
-        ("torch-pruning", "textpruner", "transformers", "torch", "numpy", "setuptools"),
+        (),  # all that is pinned: TextPruner asks for another NumPy than it works with
     ),
 }
 
@@ -32,10 +32,11 @@ def python(framework: str = "torch") -> Path:
     pins = pinned.read_text(encoding="utf-8")
     if stamp.exists() and stamp.read_text(encoding="utf-8") == pins:
         return interpreter
-    print(f"Installing {wanted[0]} into {name}: a few minutes the first time.")
+    print(f"Installing into {name}: a few minutes the first time.")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([interpreter, *install, "--constraint", pinned, *wanted], check=True)
+    what = ["--constraint", pinned, *wanted] if wanted else ["--no-deps", "--requirement", pinned]
+    subprocess.run([interpreter, *install, *what], check=True)
     # Written last: an installation that was interrupted is done again.
     stamp.write_text(pins, encoding="utf-8")
     return interpreter

@@ -258,6 +258,8 @@ def test_errors():
 def test_activations_are_those_of_transformers(name):
     from transformers.activations import ACT2FN
 
+    if name not in ACT2FN:
+        pytest.skip("this Transformers does not know it yet")
     x = torch.linspace(-12, 12, 201, dtype=torch.float64)
     torch.testing.assert_close(get_activation(name)(x), ACT2FN[name](x))
 

@@ -38,10 +38,7 @@ class Table:
     def __init__(self, name: str, keys: tuple[str, ...] = ("way", "kept")) -> None:
         self.path = RESULTS / f"pruning-{name}.csv"
         self.keys = keys
-        self.rows: list[Row] = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))
+        self.rows: list[Row] = self._saved()
         self._stale = {self._key(row) for row in self.rows if AGAIN and AGAIN in row["way"]}
 
     def find(self, **keys: object) -> Row | None:
@@ -54,6 +51,7 @@ class Table:
     def put(self, row: Mapping[str, Any]) -> Row:
         """Add a row, or fill in columns of the one that is there, and save."""
         cells = {name: _cell(value) for name, value in row.items()}
+        self.rows = self._saved()  # another run may have added to it meanwhile
         self._stale.discard(self._key(cells))
         old = self.find(**cells)
         if old is None:
@@ -62,6 +60,12 @@ class Table:
             old.update(cells)
         self.save()
         return old
+
+    def _saved(self) -> list[Row]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
     def save(self) -> None:
         """Write all rows; columns are those of any row, in the order they were first seen."""

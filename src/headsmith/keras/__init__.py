@@ -16,6 +16,10 @@ these layers and losses open without `custom_objects` once `headsmith.keras` is 
 
 from __future__ import annotations
 
+from headsmith.extras import require
+
+require("keras", "keras")
+
 # Registering with Keras is what lets it open saved files, so all is loaded at once.
 from headsmith.keras.conv1d import Conv1D, TFConv1D, conv1d
 from headsmith.keras.initializers import get_initializer

@@ -14,19 +14,19 @@ from headsmith.extras import require
 require("torch", "pruning")
 require("transformers", "pruning")
 
-from headsmith.pruning.budget import Floors  # noqa: E402
-from headsmith.pruning.checkpoint import load, save  # noqa: E402
-from headsmith.pruning.compare import output_error  # noqa: E402
-from headsmith.pruning.data import Batches, read_texts, tokenize  # noqa: E402
-from headsmith.pruning.distil import distil  # noqa: E402
-from headsmith.pruning.families import (  # noqa: E402
+from headsmith.pruning.budget import Floors
+from headsmith.pruning.checkpoint import load, save
+from headsmith.pruning.compare import output_error
+from headsmith.pruning.data import Batches, read_texts, tokenize
+from headsmith.pruning.distil import distil
+from headsmith.pruning.families import (
     describe,
     open_attention,
     register_family,
 )
-from headsmith.pruning.head_mask import head_mask  # noqa: E402
-from headsmith.pruning.masks import masked, masks_of  # noqa: E402
-from headsmith.pruning.objective import (  # noqa: E402
+from headsmith.pruning.head_mask import head_mask
+from headsmith.pruning.masks import masked, masks_of
+from headsmith.pruning.objective import (
     LossObjective,
     MatchDistribution,
     MatchEmbedding,
@@ -34,19 +34,19 @@ from headsmith.pruning.objective import (  # noqa: E402
     Objective,
     objective_for,
 )
-from headsmith.pruning.pipeline import (  # noqa: E402
+from headsmith.pruning.pipeline import (
     Pruned,
     carry_out,
     make_plan,
     prune,
     rank,
 )
-from headsmith.pruning.prune_heads import prune_heads  # noqa: E402
-from headsmith.pruning.record import plan_of  # noqa: E402
-from headsmith.pruning.repair import repair  # noqa: E402
-from headsmith.pruning.score import SCORES  # noqa: E402
-from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads  # noqa: E402
-from headsmith.pruning.verify import verify_family  # noqa: E402
+from headsmith.pruning.prune_heads import prune_heads
+from headsmith.pruning.record import plan_of
+from headsmith.pruning.repair import repair
+from headsmith.pruning.score import SCORES
+from headsmith.pruning.surgery import apply_plan, check_plan, plan_of_heads
+from headsmith.pruning.verify import verify_family
 
 if TYPE_CHECKING:
     from headsmith.pruning.gradual import GradualPruning as GradualPruning

@@ -11,6 +11,10 @@ docstring. Needs PyTorch alone.
 
 from __future__ import annotations
 
+from headsmith.extras import require
+
+require("torch", "torch")
+
 from headsmith.torch.chunking import apply_chunking_to_forward
 from headsmith.torch.conv1d import Conv1D, conv1d
 from headsmith.torch.heads import find_pruneable_heads_and_indices

@@ -89,7 +89,8 @@ class Head(nn.Module):
         self.project = Conv1D(2, 4)
 
     def forward(self, states: Tensor) -> Tensor:
-        return apply_chunking_to_forward(self.project, 2, 1, states)
+        chunked: Tensor = apply_chunking_to_forward(self.project, 2, 1, states)
+        return chunked
 
 
 with restore():

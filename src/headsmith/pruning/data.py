@@ -46,6 +46,8 @@ def read_texts(path: str | os.PathLike[str], *, column: str | None = None) -> li
         raise DataError(
             f"Texts are read from .txt, .jsonl, .csv or .tsv files. Received {path.name!r}."
         )
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. Name the file of texts in it.")
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist.")
     try:

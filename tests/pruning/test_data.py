@@ -66,7 +66,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_texts(tmp_path / "none.txt")
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="is a folder"):
         read_texts(tmp_path / "folder.txt")
 
 

@@ -304,9 +304,8 @@ def sentence_files(name: str) -> dict[str, str | bytes]:
     other model, and for one with modules that cannot be copied; then a warning tells.
     """
     modules = _read_json(name, "modules.json")
-    if pooling_of(name) is None or not isinstance(modules, list):
-        return {}
-    if not all(isinstance(module, dict) for module in modules):
+    listed = isinstance(modules, list) and all(isinstance(module, dict) for module in modules)
+    if not listed or pooling_of(name) is None:
         return {}
     found: dict[str, str | bytes] = {
         f: text for f in _SENTENCE_FILES if (text := read_file(name, f)) is not None

@@ -79,6 +79,19 @@ def test_device_must_exist() -> None:
         pick_device("abacus")
 
 
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert pick_device("auto") == torch.device("cuda")
+    for place, wanted in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0")):
+        monkeypatch.setenv("LOCAL_RANK", place)
+        assert pick_device("auto") == torch.device(wanted)
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
+    assert pick_device("auto") == torch.device("cuda")
+
+
 def test_objective_of_a_plain_encoder(tiny_encoder: Path) -> None:
     model = open_without_tokenizer(str(tiny_encoder), "cpu")
     assert choose_objective(model, str(tiny_encoder)) == MatchHidden()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 import torch
 from tiny import TINY_MODELS, batch_for
 
-from headsmith.pruning import prune
+from headsmith.pruning import apply_plan, distil, make_plan, objective_for, prune
 from headsmith.pruning.processes import add_up, agree, all_of, from_first, processes, share
 
 _CODE = """
@@ -54,7 +55,7 @@ def job(kind: str, together: int = 1, number: int = 0) -> dict[str, Any]:
     }
 
 
-def _start(count: int, *arguments: str) -> list[subprocess.Popen[str]]:
+def _start(count: int, *arguments: str, code: str = _CODE) -> list[subprocess.Popen[str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,7 +68,7 @@ def _start(count: int, *arguments: str) -> list[subprocess.Popen[str]]:
     }
     return [
         subprocess.Popen(
-            [sys.executable, "-c", _CODE, str(Path(__file__).parents[1]), *arguments],
+            [sys.executable, "-c", code, str(Path(__file__).parents[1]), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -99,6 +100,101 @@ def test_the_plan_and_the_weights_do_not_depend_on_the_number_of_processes() -> 
         # Five batches: three are one's, two the other's.
         assert one["statistics"] > two["statistics"]
         assert alone["statistics"] > one["statistics"]
+
+
+_DISTIL = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from test_processes import distilled
+from headsmith.pruning.processes import all_of, is_first, number, processes
+with processes():
+    told = all_of(distilled(number()))
+    if is_first():
+        print(json.dumps(told))
+"""
+
+
+def distilled(number: int = 0) -> dict[str, Any]:
+    """Distil for a second; what came of it, and the places of the batches that were trained on."""
+    dense = TINY_MODELS["bert"]()
+    data = [batch_for(dense, size=8, length=12, seed=i) for i in range(9)]
+    pruned = copy.deepcopy(dense)
+    apply_plan(pruned, make_plan(dense, data, keep=0.5, length=12)[0])
+    seen = set()
+
+    def remember(module: torch.nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
+        if torch.is_grad_enabled():
+            (place,) = (
+                i for i, b in enumerate(data) if torch.equal(b["input_ids"], kwargs["input_ids"])
+            )
+            seen.add(place)
+
+    pruned.register_forward_pre_hook(remember, with_kwargs=True)
+    found = distil(dense, pruned, data, objective_for(dense), minutes=1 / 60)
+    weights = b"".join(p.detach().numpy().tobytes() for p in pruned.parameters())
+    return {
+        "before": found.before,
+        "after": found.after,
+        "steps": found.steps,
+        "seen": sorted(seen),
+        "bits": hashlib.sha256(weights).hexdigest(),
+    }
+
+
+def test_two_processes_distil_one_model() -> None:
+    started = _start(2, code=_DISTIL)
+    outputs = [process.communicate(timeout=120) for process in started]
+    assert all(p.returncode == 0 for p in started), outputs
+    one, two = json.loads(outputs[0][0])
+    assert one["steps"] > 4
+    assert one["after"] < one["before"]
+    assert {name: one[name] for name in ("bits", "steps", "before", "after")} == {
+        name: two[name] for name in ("bits", "steps", "before", "after")
+    }
+    assert 1 not in {*one["seen"], *two["seen"]}  # set aside to judge by
+    assert one["seen"] != []
+    assert two["seen"] != []
+
+
+def test_the_mean_of_gradients_is_that_of_the_batches() -> None:
+    """What two processes step along is what one has of both batches."""
+    started = _start(2, code=_MEAN)
+    outputs = [process.communicate(timeout=120) for process in started]
+    assert all(p.returncode == 0 for p in started), outputs
+    one, two = json.loads(outputs[0][0])
+    # Gradients are 1 and 3 where both have one, 5 in the second alone; the first tells the time.
+    assert one["both"] == two["both"] == [2.0, 2.0]
+    assert one["second alone"] == two["second alone"] == [2.5]
+    assert one["spent"] == two["spent"]
+    # The second has nothing finite: what is left is the mean of one.
+    assert one["left"] == two["left"] == [7.0, 7.0]
+    assert one["none"] is two["none"] is False
+
+
+_MEAN = """
+import json
+import torch
+from headsmith.pruning.distil import _Together
+from headsmith.pruning.processes import all_of, is_first, number, processes
+with processes():
+    first = is_first()
+    a, b = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))
+    together = _Together([a, b], 10.0)
+    a.grad = torch.full((2,), 1.0 if first else 3.0)
+    b.grad = None if first else torch.full((1,), 5.0)
+    assert together.mean_gradients()
+    told = {"both": a.grad.tolist(), "second alone": b.grad.tolist(), "spent": together.spent}
+    a.grad, b.grad = (torch.full((2,), 7.0), torch.zeros(1)) if first else (None, None)
+    assert together.mean_gradients()
+    told["left"] = a.grad.tolist()
+    a.grad = b.grad = None
+    told["none"] = together.mean_gradients()
+    every = all_of(told)
+    if first:
+        print(json.dumps(every))
+"""
 
 
 def test_alone_there_is_one() -> None:

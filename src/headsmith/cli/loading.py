@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ import click
 from headsmith.cli.output import current
 from headsmith.errors import CheckpointError, DataError
 from headsmith.extras import require
+from headsmith.network import connection_trouble, interrupted
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +49,7 @@ def pick_device(name: str | None) -> torch.device:
 
     Args:
         name: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, …; None or `"auto"` takes a GPU if there
-            is one.
+            is one; of several processes on a machine each takes one of its own, in turns.
 
     Raises:
         click.BadParameter: the device does not exist here.
@@ -59,6 +61,9 @@ def pick_device(name: str | None) -> torch.device:
         found = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         )
+        place = os.environ.get("LOCAL_RANK", "")  # told by torchrun and accelerate launch
+        if found is not None and place.isdigit() and torch.accelerator.device_count() > 1:
+            return torch.device(found.type, int(place) % torch.accelerator.device_count())
         return found or torch.device("cpu")
     try:
         device = torch.device(name)
@@ -135,6 +140,8 @@ def open_tokenizer(name: str) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
+        if trouble := connection_trouble(error):
+            raise CheckpointError(interrupted(name, trouble)) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"No tokenizer can be opened at {name!r} ({reason}). {expected}"

@@ -136,7 +136,7 @@ def device_option(command: _Command) -> _Command:
         default="auto",
         show_default=True,
         metavar="NAME",
-        help="cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
+        help="cpu, cuda, cuda:1, mps; auto takes a GPU if there is one, each process its own.",
     )(command)
 
 

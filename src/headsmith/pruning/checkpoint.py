@@ -22,6 +22,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from headsmith.errors import CheckpointError, HeadsmithError, PlanError
 from headsmith.files import new_folder
+from headsmith.network import connection_trouble, interrupted
 from headsmith.pruning.families import describe
 from headsmith.pruning.record import METHOD
 from headsmith.pruning.surgery import check_plan, cut, plan_of_heads
@@ -201,6 +202,8 @@ def _plan_of_transformers4(config: Any, pruned_heads: Mapping[Any, Any]) -> Prun
 
 
 def _unreadable(path: object, error: Exception) -> str:
+    if trouble := connection_trouble(error):
+        return interrupted(path, trouble)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # "Validation error for field 'hidden_size':" goes on in the next line.
     told = 2 if lines and lines[0].endswith(":") else 1

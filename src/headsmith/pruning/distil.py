@@ -4,6 +4,9 @@ No labels are read. What is matched is the objective that pruning was to keep. O
 is not trained on; the weights that did best there are kept, those before training included, so
 distillation never makes that measure worse.
 
+Several processes (see `headsmith.pruning.processes`) train together: each takes a batch of its
+own, and all make the same step along the mean of their gradients, by the clock of the first.
+
 Source: Hinton, Vinyals and Dean (2015), with the whole model as its own teacher.
 """
 
@@ -22,7 +25,14 @@ from torch import Tensor, nn
 from headsmith.pruning.compare import output_error
 from headsmith.pruning.data import Batch
 from headsmith.pruning.objective import Objective
-from headsmith.pruning.processes import from_first, is_first, take_from_first
+from headsmith.pruning.processes import (
+    add_up,
+    count,
+    from_first,
+    is_first,
+    number,
+    take_from_first,
+)
 from headsmith.pruning.replay import inference, to_device
 from headsmith.pruning.work import (
     Work,
@@ -90,12 +100,7 @@ def distil(
             for place, parameter in enumerate(trained):
                 parameter.copy_(held[0][str(place)])
         return Distilled(**held[1])
-    found = None
-    if is_first():  # it goes by the clock: one process trains, and the others take what it has
-        found = _train(dense, pruned, batches, objective, trained, minutes, seed, step)
-    take_from_first(trained)
-    found = from_first(found)
-    assert found is not None  # noqa: S101 - the first process has it
+    found = _train(dense, pruned, batches, objective, trained, minutes, seed, step)
     work.write_tensors(
         "distillation", key, {str(i): p for i, p in enumerate(trained)}, asdict(found)
     )
@@ -114,43 +119,44 @@ def _train(
 ) -> Distilled:
     aside = [b for i, b in enumerate(batches) if i % _HELD_OUT == 1]
     fitted = [b for i, b in enumerate(batches) if i % _HELD_OUT != 1]
-    before = output_error(dense, pruned, aside, objective)
+    before = from_first(output_error(dense, pruned, aside, objective))
     if not aside or not trained or not math.isfinite(before):
         return Distilled(before, before, 0)
-    targets = _Targets(dense, objective)
+    targets, together = _Targets(dense, objective), _Together(trained, 60 * minutes)
     optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.0)
     best, kept = before, [p.detach().clone() for p in trained]
-    order = random.Random(seed)
-    begun, steps, checks = time.perf_counter(), 0, 0
-    seconds = 60 * minutes
-    while (spent := time.perf_counter() - begun) < seconds:
-        if steps % len(fitted) == 0:
-            turns = order.sample(range(len(fitted)), len(fitted))
-        number = turns[steps % len(fitted)]
-        batch = to_device(fitted[number], pruned)
-        rate = _RATE * _shape(spent / seconds)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    order, turns = random.Random(seed), list[int]()
+    steps = checks = 0
+    while together.done < 1:
+        while len(turns) < count():
+            turns += order.sample(range(len(fitted)), len(fitted))
+        mine, turns = turns[number()], turns[count() :]
+        batch = to_device(fitted[mine], pruned)
         with _training(pruned, trained):
-            total, scale = objective.error(pruned(**batch), batch, targets(number, batch))
+            total, scale = objective.error(pruned(**batch), batch, targets(mine, batch))
             loss = total / max(scale, 1e-30)
             if torch.isfinite(loss):
                 loss.backward()  # type: ignore[no-untyped-call]
+            rate = _RATE * _shape(together.done)
+            if together.mean_gradients():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
                 nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         steps += 1
-        if spent * _CHECKS / seconds >= checks + 1:
+        if together.done * _CHECKS >= checks + 1:
             checks += 1
             best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
         if step is not None:
-            step(int(spent), math.ceil(seconds))
+            step(min(int(together.spent), math.ceil(60 * minutes)), math.ceil(60 * minutes))
     best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
     with torch.no_grad():
         for parameter, value in zip(trained, kept, strict=True):
             parameter.copy_(value)
+    take_from_first(trained)
     if step is not None:
-        step(math.ceil(seconds), math.ceil(seconds))
+        step(math.ceil(60 * minutes), math.ceil(60 * minutes))
     return Distilled(before, best, steps)
 
 
@@ -165,6 +171,52 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def _shape(done: float) -> float:
     """Rise over the first twentieth, then fall to zero."""
     return min(done / _WARM_UP, 1.0) * max(0.0, 1.0 - done) if done else 1e-3
+
+
+class _Together:
+    """The clock and the gradients that all processes have in common.
+
+    Args:
+        trained: what has gradients.
+        seconds: how long to train.
+    """
+
+    def __init__(self, trained: Sequence[nn.Parameter], seconds: float) -> None:
+        self._trained, self._seconds = trained, seconds
+        self._begun = time.perf_counter()
+        self.spent = 0.0
+
+    @property
+    def done(self) -> float:
+        """Share of the time that is over; may exceed 1."""
+        return self.spent / self._seconds
+
+    def mean_gradients(self) -> bool:
+        """Make gradients the mean over the processes that have some; tell whether any has."""
+        mine = [p.grad for p in self._trained]
+        any_here = any(g is not None for g in mine)
+        spent = time.perf_counter() - self._begun
+        if count() == 1:
+            self.spent = spent
+            return any_here
+        told = torch.tensor([spent if is_first() else 0.0, float(any_here)], dtype=torch.float64)
+        add_up(told)
+        self.spent, counted = told.tolist()
+        if not counted:
+            return False
+        # In one piece: a call for each of the parameters would wait for the others each time.
+        flat = torch.cat(
+            [
+                (torch.zeros_like(p) if g is None else g).reshape(-1).float()
+                for p, g in zip(self._trained, mine, strict=True)
+            ]
+        )
+        add_up(flat)
+        flat /= counted
+        parts = torch.split(flat, [p.numel() for p in self._trained])
+        for parameter, part in zip(self._trained, parts, strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        return True
 
 
 class _Targets:
@@ -209,8 +261,8 @@ def _better(
     best: float,
     kept: list[Tensor],
 ) -> tuple[float, list[Tensor]]:
-    """The smaller of two errors, with its weights."""
-    error = output_error(dense, pruned, aside, objective)
+    """The smaller of two errors, with its weights; the first process judges."""
+    error = from_first(output_error(dense, pruned, aside, objective))
     if error < best:
         return error, [p.detach().clone() for p in trained]
     return best, kept

@@ -124,7 +124,8 @@ def _ways(name: str, rows: list[Row]) -> str:
         for r in rows:
             x, y = _number(r[size]), _number(r[measures[0]])
             if x is not None and y is not None:
-                lines.setdefault(r["way"], []).append((x, y))
+                line = r["way"] + (" (labels)" if r.get("labels") else "")
+                lines.setdefault(line, []).append((x, y))
         if any(len(points) > 1 for points in lines.values()):
             parts.append(plots.curves(f"curves-{name}", lines, size, measures[0]))
     told = [c.replace("_", " ") for c in columns]

@@ -156,18 +156,15 @@ def make_smaller(
     from headsmith.pruning.budget import Floors
     from headsmith.pruning.pipeline import carry_out, prune
 
+    alike: dict[str, Any] = {
+        "mend": job.repair,
+        "finetune_minutes": job.finetune_minutes,
+        "seed": job.seed,
+        "work": job.work,
+        "progress": progress,
+    }
     if job.plan is not None:
-        return carry_out(
-            model,
-            job.plan,
-            data.calibration,
-            objective,
-            mend=job.repair,
-            finetune_minutes=job.finetune_minutes,
-            seed=job.seed,
-            work=job.work,
-            progress=progress,
-        )
+        return carry_out(model, job.plan, data.calibration, objective, **alike)
     return prune(
         model,
         data.calibration,
@@ -177,12 +174,7 @@ def make_smaller(
         floors=job.floors or Floors(),
         batch=job.batch,
         rounds=job.rounds,
-        mend=job.repair,
-        finetune_minutes=job.finetune_minutes,
-        seed=job.seed,
-        work=job.work,
-        progress=progress,
-        **job.budget,
+        **{**alike, **job.budget},
     )
 
 

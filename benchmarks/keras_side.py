@@ -1,7 +1,7 @@
 """A process that runs one side of the Keras cases as it is told, line by line.
 
-`python -m benchmarks.keras_side SIDE`, where the side is "ours", "logits" or "4.34". Each line
-on the standard input is a request in JSON, each line on the standard output the answer.
+`python -m benchmarks.keras_side SIDE`, where the side is "ours", "logits", "formula" or "4.34".
+Each line on the standard input is a request in JSON, each line on the standard output the answer.
 """
 
 import gc

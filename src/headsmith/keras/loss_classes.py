@@ -445,9 +445,7 @@ class QuestionAnsweringLoss(_Loss):
         return _masked((start[0] + end[0]) / 2, ops.logical_or(start[1], end[1]))
 
     def _one(self, positions: Any, logits: Any) -> tuple[Any, Any]:
-        return label_losses(
-            logits, positions, label_smoothing=self.label_smoothing, strict=False
-        )
+        return label_losses(logits, positions, label_smoothing=self.label_smoothing, strict=False)
 
 
 def _masked(losses: Any, kept: Any) -> Any:

@@ -5,6 +5,17 @@ from typing import Any
 
 VOCABULARY, WIDTH = 50257, 768
 
+ALLOCATORS = {
+    "": {},
+    "freed memory kept": {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "1000000000000",
+        "MALLOC_ARENA_MAX": "1",
+    },
+    "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+}
+"""Environment variables by what they make of glibc's memory."""
+
 
 @dataclass(frozen=True)
 class KerasCase:
@@ -17,12 +28,14 @@ class KerasCase:
         arguments: What that function is given.
         backend: Keras backend of ours.
         mode: "eager", "graph" or "compiled", of ours.
-        other: What ours stands beside: "4.34", or "logits", the same backend with the logits
-            built.
+        other: What ours stands beside: "4.34", "logits", the same backend with the logits built,
+            or "formula", 4.34's formula on the same TensorFlow.
         weigh: Whether to measure peak memory as well.
-        keep: Whether glibc is told to keep freed memory, on both sides. As it comes it gives
+        allocator: What glibc is told, on both sides; a key of `ALLOCATORS`. As it comes it gives
             large tensors back, and JAX has each page of the next one made anew; TensorFlow keeps
             them by itself.
+        donate: Whether the gradient of the last call is donated to the next one, which writes
+            its own there. That is how training on JAX keeps its memory.
     """
 
     name: str
@@ -33,7 +46,8 @@ class KerasCase:
     mode: str
     other: str = "4.34"
     weigh: bool = False
-    keep: bool = False
+    allocator: str = ""
+    donate: bool = False
 
     @property
     def other_mode(self) -> str:
@@ -51,9 +65,16 @@ def cases() -> list[KerasCase]:
             {"name": "CausalLanguageModeling", "shape": [2, 512, VOCABULARY]},
             backend,
             "compiled",
-            keep=keep,
+            allocator=allocator,
+            donate=donate,
         )
-        for backend, keep in (("tensorflow", False), ("jax", False), ("jax", True))
+        for backend, allocator, donate in (
+            ("tensorflow", "", False),
+            ("jax", "", False),
+            ("jax", "", True),
+            ("jax", "huge pages", False),
+            ("jax", "freed memory kept", False),
+        )
     ]
     natural = {"tensorflow": "compiled", "jax": "compiled", "torch": "eager"}
     for batch, share in ((2, 0.15), (8, 1.0)):
@@ -84,9 +105,12 @@ def cases() -> list[KerasCase]:
             rows.append(
                 KerasCase(title, told, work, {"name": name, "shape": sizes}, "tensorflow", mode)
             )
-        rows.append(
-            KerasCase("TFConv1D", "8×512×768→2304, forward", "conv1d", {}, "tensorflow", mode)
-        )
+        rows += [
+            KerasCase(
+                "TFConv1D", "8×512×768→2304, forward", "conv1d", {}, "tensorflow", mode, other
+            )
+            for other in (("4.34", "formula") if mode == "compiled" else ("4.34",))
+        ]
         rows.append(
             KerasCase(
                 "TFSequenceSummary", "32×384×768, cls_index", "summary", {}, "tensorflow", mode

@@ -1,7 +1,7 @@
 """A process that runs one side of the Keras cases as it is told, line by line.
 
-`python -m benchmarks.keras_side SIDE`, where the side is "ours", "logits" or "4.34". Each line
-on the standard input is a request in JSON, each line on the standard output the answer.
+`python -m benchmarks.keras_side SIDE`, where the side is "ours", "logits", "formula" or "4.34".
+Each line on the standard input is a request in JSON, each line on the standard output the answer.
 """
 
 import gc
@@ -27,11 +27,17 @@ class Side:
         """Build a case and run it once; give what is to agree with the other side."""
         self.drop()
         self.call = keras_work.make(cases()[number], mode)
-        return [float(np.abs(np.asarray(x)).sum(dtype=np.float64)) for x in self.call()]
+        found = [float(np.abs(np.asarray(x)).sum(dtype=np.float64)) for x in self.call()]
+        # Going through all objects of a framework before each sample would take longer than most
+        # samples, and leave the caches cold: what is there now is passed over.
+        gc.collect()
+        gc.freeze()
+        return found
 
     def drop(self) -> None:
         """Forget the case, so that others have the memory."""
         self.call = None
+        gc.unfreeze()
         gc.collect()
 
     def time(self, loops: int) -> float:

@@ -13,13 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from benchmarks import environment, results
 from benchmarks.harness import MAX_ROUNDS, Case, Timing
-from benchmarks.keras_cases import KerasCase, cases
+from benchmarks.keras_cases import ALLOCATORS, KerasCase, cases
 
 SAMPLE_SECONDS = 0.02  # a process whose turn comes finds its caches full of the other's data
 BUDGET_SECONDS, MIN_ROUNDS = 4.0, 3  # the longest calls last many seconds
@@ -27,8 +28,8 @@ BUDGET_SECONDS, MIN_ROUNDS = 4.0, 3  # the longest calls last many seconds
 EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 """See `memory.py`: what is resident is then what is in use."""
 
-KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000", "MALLOC_ARENA_MAX": "1"}
-"""Freed memory stays with the process, see `KerasCase.keep`."""
+LONGEST_SECONDS = 300
+"""A side that gives no answer for so long is ended, and the run with it."""
 
 
 class Process:
@@ -55,7 +56,11 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         # Closed input ends the loop of the other process.
-        self.process.communicate()
+        try:
+            self.process.communicate(timeout=LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
         self.complaints.close()
 
     def __call__(self, do: str, **arguments: Any) -> Any:
@@ -63,24 +68,30 @@ class Process:
         assert self.process.stdin is not None  # noqa: S101
         assert self.process.stdout is not None  # noqa: S101
         print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+        watchdog = threading.Timer(LONGEST_SECONDS, self.process.kill)
+        watchdog.start()
         line = self.process.stdout.readline()
+        watchdog.cancel()
         if not line:
             self.complaints.seek(0)
-            raise RuntimeError(f"A side of the benchmark died:\n{self.complaints.read()}")
+            raise RuntimeError(
+                "Expected an answer of a side of the benchmark. Received: none; it died, or took "
+                f"more than {LONGEST_SECONDS} s.\n{self.complaints.read()}"
+            )
         return json.loads(line)
 
 
 def run(words: Sequence[str] = ()) -> Iterator[results.Row]:
     """Measure the cases asked for, or all; both sides of a case are there at the same time."""
     with ExitStack() as stack:
-        running: dict[tuple[str, str, bool], Process] = {}
+        running: dict[tuple[str, str, str], Process] = {}
 
         def process(side: str, case: KerasCase) -> Process:
             backend = "tensorflow" if side == "4.34" else case.backend
-            key = (side, backend, case.keep)
+            key = (side, backend, case.allocator)
             if key not in running:
-                allocator = KEEP if case.keep else None
-                running[key] = stack.enter_context(Process(side, backend, allocator))
+                told = ALLOCATORS[case.allocator]
+                running[key] = stack.enter_context(Process(side, backend, told))
             return running[key]
 
         for number, case in enumerate(cases()):
@@ -90,9 +101,14 @@ def run(words: Sequence[str] = ()) -> Iterator[results.Row]:
 
 
 def _setting(case: KerasCase) -> str:
-    other = f"4.34 {case.other_mode}" if case.other == "4.34" else "building the logits"
-    kept = ", freed memory kept" if case.keep else ""
-    return f"{case.setting}; {case.backend}, {case.mode}, beside {other}{kept}"
+    other = {
+        "4.34": f"4.34 {case.other_mode}",
+        "logits": "building the logits",
+        "formula": "4.34's formula on the same TensorFlow",
+    }[case.other]
+    how = f", {case.allocator}" if case.allocator else ""
+    how += ", gradient written into a donated buffer" if case.donate else ""
+    return f"{case.setting}; {case.backend}, {case.mode}, beside {other}{how}"
 
 
 def _row(number: int, case: KerasCase, ours: Process, other: Process) -> results.Row:

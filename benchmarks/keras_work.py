@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.keras_cases import VOCABULARY, WIDTH, KerasCase
 
-# Set by `keras_side`: "ours", "logits" (ours, with the logits built), or "4.34".
+# Set by `keras_side`: "ours", "logits" (ours, with the logits built), "4.34", or "formula" (that
+# of 4.34, on our TensorFlow).
 SIDE = "ours"
 
 
@@ -19,6 +20,8 @@ def make(case: KerasCase, mode: str) -> Any:
     """Build the inputs; give a function without arguments that runs the case to its end."""
     function, sources, others, backward = globals()[case.work](**case.arguments)
     framework = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if case.donate and framework == "jax":
+        return _jax_donating(function, sources, others)
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[framework](
         function, sources, others, backward, mode
     )
@@ -64,6 +67,28 @@ def _jax(function: Any, sources: Any, others: Any, backward: bool, mode: str) ->
     def call() -> Any:
         results = jax.block_until_ready(run(*sources, *others))
         return [results[0], *results[1]] if backward else [results]
+
+    return call
+
+
+def _jax_donating(function: Any, sources: Any, others: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    sources, others = [[jnp.asarray(x) for x in part] for part in (sources, others)]
+
+    def step(_: Any, *given: Any) -> Any:
+        at = tuple(range(len(sources)))
+        return jax.value_and_grad(lambda *x: jnp.sum(function(*x)), at)(*given)
+
+    # `keep_unused`: nobody reads what is donated, the gradients are written there.
+    run = jax.jit(step, donate_argnums=0, keep_unused=True)
+    spare = tuple(jnp.zeros_like(x) for x in sources)
+
+    def call() -> Any:
+        nonlocal spare
+        loss, spare = jax.block_until_ready(run(spare, *sources, *others))
+        return [loss, *spare]
 
     return call
 
@@ -144,6 +169,8 @@ def from_hidden(batch: int, share: float) -> Any:
 
 def conv1d() -> Any:
     """Give TFConv1D on [8, 512, 768] → 2304."""
+    if SIDE == "formula":
+        return _conv1d_formula()
     if SIDE == "4.34":
         from transformers.modeling_tf_utils import TFConv1D
     else:
@@ -154,6 +181,22 @@ def conv1d() -> Any:
     rng = np.random.default_rng(1)
     layer.set_weights([rng.normal(size=w.shape) * 0.02 for w in layer.get_weights()])
     return layer, [hidden], [], False
+
+
+def _conv1d_formula() -> Any:
+    import tensorflow as tf
+
+    hidden = np.random.default_rng(0).normal(size=(8, 512, WIDTH)).astype("float32")
+    rng = np.random.default_rng(1)
+    weight, bias = (
+        tf.Variable((rng.normal(size=shape) * 0.02).astype("float32"))
+        for shape in ((WIDTH, 2304), (1, 2304))
+    )
+
+    def formula(x: Any) -> Any:
+        return tf.reshape(tf.matmul(tf.reshape(x, (-1, WIDTH)), weight) + bias, (8, 512, 2304))
+
+    return formula, [hidden], [], False
 
 
 def summary() -> Any:

@@ -9,11 +9,15 @@ import tensorflow as tf
 
 __all__ = ["eager_sum", "rows"]
 
+_FEW = 1 << 13
+"""Up to so many logits, a graph of fewer operations is faster than one of faster operations."""
+
 
 def rows(logits: Any, labels: Any, kept: Any) -> Any:
     """Give the loss of each row; see `headsmith.keras.cross_entropy`."""
     # Eager mode takes TensorFlow's one kernel, which needs the least memory. In a graph the
-    # written-out form was faster: XLA makes one loop of it.
+    # written-out form was faster (XLA makes one loop of it), unless the operations themselves
+    # take longer than their arithmetic.
     eager = tf.executing_eagerly()
     if kept is None:
         if eager and logits.shape.rank == 2:
@@ -21,7 +25,8 @@ def rows(logits: Any, labels: Any, kept: Any) -> Any:
             return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)[0]
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     labels, kept = tf.convert_to_tensor(labels), tf.convert_to_tensor(kept)
-    return (_by_kernel if eager else _written_out)(logits, labels, kept)
+    few = (logits.shape.num_elements() or _FEW + 1) <= _FEW
+    return (_by_kernel if eager or few else _written_out)(logits, labels, kept)
 
 
 def eager_sum(
@@ -59,19 +64,22 @@ def eager_sum(
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _by_kernel(logits: Any, labels: Any, kept: Any) -> Any:
-    shape = tf.shape(labels)
+    flat = logits.shape.rank == 2
     losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
-        features=tf.reshape(logits, (-1, logits.shape[-1])), labels=tf.reshape(labels, (-1,))
+        features=logits if flat else tf.reshape(logits, (-1, logits.shape[-1])),
+        labels=labels if flat else tf.reshape(labels, (-1,)),
     )
-    losses = tf.reshape(losses, shape)
+    losses = losses if flat else tf.reshape(losses, tf.shape(labels))
+    none = tf.zeros((), losses.dtype)
 
     def backward(upstream: Any) -> Any:
         # 0 * NaN is 0 here; where a row does not count, upstream is 0.
-        upstream = tf.where(kept, upstream, tf.zeros_like(upstream))
-        due = tf.reshape(upstream, (-1, 1))
-        return tf.reshape(tf.math.multiply_no_nan(gradient, due), logits.shape), None, None
+        due = tf.where(kept, upstream, none)
+        due = tf.expand_dims(due, -1) if flat else tf.reshape(due, (-1, 1))
+        product = tf.raw_ops.MulNoNan(x=gradient, y=due)
+        return product if flat else tf.reshape(product, logits.shape), None, None
 
-    return tf.where(kept, losses, tf.zeros_like(losses)), backward
+    return tf.where(kept, losses, none), backward
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -83,15 +91,14 @@ def _written_out(logits: Any, labels: Any, kept: Any) -> Any:
     total = tf.reduce_sum(powers, axis=-1, keepdims=True)
     log_total = tf.squeeze(tf.math.log(total) + highest, -1)
     losses = log_total - tf.gather(logits, labels, axis=-1, batch_dims=labels.shape.rank)
+    none = tf.zeros((), losses.dtype)
 
     def backward(upstream: Any) -> Any:
         # The exponentials are kept: they take the place that the gradient needs anyway, and
         # after this nobody asks for the logits.
-        classes = tf.range(tf.shape(logits)[-1], dtype=labels.dtype)
-        hit = classes == tf.expand_dims(labels, -1)
-        due = tf.expand_dims(upstream, -1)
-        gradient = powers * (due / total) - tf.where(hit, due, tf.zeros_like(due))
-        kept_rows = tf.expand_dims(kept, -1)
-        return tf.where(kept_rows, gradient, tf.zeros_like(gradient)), None, None
+        hit = tf.one_hot(labels, tf.shape(logits)[-1], dtype=logits.dtype)
+        # 0 * NaN is 0 here; where a row does not count, upstream is 0.
+        due = tf.expand_dims(tf.where(kept, upstream, none), -1)
+        return tf.raw_ops.MulNoNan(x=powers / total - hit, y=due), None, None
 
-    return tf.where(kept, losses, tf.zeros_like(losses)), backward
+    return tf.where(kept, losses, none), backward

@@ -86,7 +86,7 @@ class _Checked(NamedTuple):
 
     Attributes:
         logits: float32 or float64 (..., classes).
-        target: Labels (...), 0 where one does not count.
+        target: Labels (...), a class also where one does not count.
         kept: Bools (...): the labels that count.
         counts: `kept`; None if it is known that all count.
         wrong: Bools (...): the labels out of range; None if it is known that none is.
@@ -101,7 +101,7 @@ class _Checked(NamedTuple):
     wrong: Any
 
 
-def _check(logits: Any, labels: Any, ignore_index: int | None) -> _Checked:
+def _check(logits: Any, labels: Any, ignore_index: int | None, strict: bool = True) -> _Checked:
     logits = ops.convert_to_tensor(logits)
     labels = as_integers(labels)
     xp = library_of(labels)
@@ -118,6 +118,11 @@ def _check(logits: Any, labels: Any, ignore_index: int | None) -> _Checked:
     own, dtype = keras.backend.standardize_dtype(logits.dtype), compute_dtype(logits)
     rows = logits if own == dtype else ops.cast(logits, dtype)
     classes = shape[-1] if shape[-1] is not None else ops.shape(logits)[-1]
+    if not strict:
+        target = xp.clip(labels, 0, classes - 1)
+        kept = xp.equal(target, labels)
+        every = xp is np and bool(np.all(kept))
+        return _Checked(rows, target, kept, None if every else kept, None)
     everything = ignore_index is None
     kept = xp.ones_like(labels, dtype="bool") if everything else labels != ignore_index
     if xp is np and isinstance(classes, int):
@@ -125,13 +130,18 @@ def _check(logits: Any, labels: Any, ignore_index: int | None) -> _Checked:
         if kept.all():
             return _Checked(rows, labels, kept, None, None)
         return _Checked(rows, np.where(kept, labels, 0).astype("int32"), kept, kept, None)
-    wrong = xp.logical_and(kept, (labels < 0) | (labels >= classes))
-    used = xp.logical_and(kept, xp.logical_not(wrong))
-    return _Checked(rows, xp.where(used, labels, xp.zeros_like(labels)), kept, kept, wrong)
+    target = xp.clip(labels, 0, classes - 1)
+    wrong = xp.logical_and(kept, xp.not_equal(target, labels))
+    return _Checked(rows, target, kept, kept, wrong)
 
 
 def label_losses(
-    logits: Any, labels: Any, *, ignore_index: int | None = IGNORED, label_smoothing: float = 0.0
+    logits: Any,
+    labels: Any,
+    *,
+    ignore_index: int | None = IGNORED,
+    label_smoothing: float = 0.0,
+    strict: bool = True,
 ) -> tuple[Any, Any]:
     """Give the cross-entropy of each label, and which labels count.
 
@@ -140,6 +150,8 @@ def label_losses(
         labels: Tensor (...), or (..., 1).
         ignore_index: The label that takes no part; None for no such label.
         label_smoothing: In [0, 1].
+        strict: Whether a label out of range is wrong. With False it is ignored, and nothing else
+            is, whatever `ignore_index` says.
 
     Returns:
         Losses (...) in float32, or float64 for float64, 0 where ignored; and bools (...),
@@ -158,7 +170,7 @@ def label_losses(
         >>> counts.tolist()
         [[True, False]]
     """
-    checked = _check(logits, labels, ignore_index)
+    checked = _check(logits, labels, ignore_index, strict)
     losses = cross_entropy_rows(
         checked.logits, checked.target, checked.counts, label_smoothing=label_smoothing
     )
@@ -175,6 +187,7 @@ def summed_label_losses(
     label_smoothing: float = 0.0,
     mean: bool = True,
     num_items_in_batch: Any = None,
+    strict: bool = True,
 ) -> Any:
     """Give the mean or the sum of `label_losses`: in eager TensorFlow in fewer steps.
 
@@ -185,6 +198,7 @@ def summed_label_losses(
         label_smoothing: In [0, 1].
         mean: Whether to divide by the number of labels that count; 0 if there are none.
         num_items_in_batch: Divides in place of that number.
+        strict: As in `label_losses`.
 
     Returns:
         Scalar, float32 or float64. Where values cannot be read, a label out of range makes it NaN.
@@ -198,7 +212,7 @@ def summed_label_losses(
         >>> f"{float(loss):.4f}"
         '1.3863'
     """
-    checked = _check(logits, labels, ignore_index)
+    checked = _check(logits, labels, ignore_index, strict)
     divisor: Any = 1
     if mean:
         divisor = num_items_in_batch

@@ -18,7 +18,6 @@ from headsmith.keras.label_losses import IGNORED, label_losses, read_shape
 from headsmith.keras.loss_functions import (
     ProblemType,
     cell_losses,
-    in_window,
     shift_left,
 )
 from headsmith.spec.masks import FILL
@@ -446,9 +445,7 @@ class QuestionAnsweringLoss(_Loss):
         return _masked((start[0] + end[0]) / 2, ops.logical_or(start[1], end[1]))
 
     def _one(self, positions: Any, logits: Any) -> tuple[Any, Any]:
-        return label_losses(
-            logits, in_window(positions, logits), label_smoothing=self.label_smoothing
-        )
+        return label_losses(logits, positions, label_smoothing=self.label_smoothing, strict=False)
 
 
 def _masked(losses: Any, kept: Any) -> Any:

@@ -34,7 +34,6 @@ from headsmith.keras.label_losses import (
     compute_dtype,
     count_of,
     label_losses,
-    library_of,
     read_shape,
     summed_label_losses,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "Reduction",
     "causal_language_modeling_loss",
     "cell_losses",
-    "in_window",
     "masked_language_modeling_loss",
     "multiple_choice_loss",
     "problem_type_of",
@@ -94,11 +92,16 @@ def _cross_entropy(
     label_smoothing: float,
     reduction: Reduction,
     num_items_in_batch: Any,
+    strict: bool = True,
 ) -> Any:
     check_reduction(reduction, num_items_in_batch)
     if reduction == "none":
         losses, _ = label_losses(
-            logits, labels, ignore_index=ignore_index, label_smoothing=label_smoothing
+            logits,
+            labels,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            strict=strict,
         )
         return losses
     return summed_label_losses(
@@ -108,6 +111,7 @@ def _cross_entropy(
         label_smoothing=label_smoothing,
         mean=reduction == "mean",
         num_items_in_batch=num_items_in_batch,
+        strict=strict,
     )
 
 
@@ -296,26 +300,6 @@ def multiple_choice_loss(
     )
 
 
-def in_window(positions: Any, logits: Any) -> Any:
-    """Put -100 for positions that lie outside the logits (batch, seq).
-
-    Returns:
-        int32 (batch,): a NumPy array where values can be read, else a tensor.
-
-    Example:
-        >>> import numpy as np
-        >>> in_window([[3], [9], [-1]], np.zeros((3, 5))).tolist()
-        [3, -100, -100]
-    """
-    positions = as_integers(positions)
-    xp = library_of(positions)
-    if len(read_shape(positions)) == len(read_shape(logits)):
-        positions = xp.squeeze(positions, -1)
-    length = ops.shape(logits)[-1]
-    inside = xp.logical_and(positions >= 0, positions < length)
-    return xp.where(inside, positions, xp.full_like(positions, IGNORED))
-
-
 def question_answering_loss(
     start_logits: Any,
     end_logits: Any,
@@ -355,11 +339,12 @@ def question_answering_loss(
     start, end = (
         _cross_entropy(
             logits,
-            in_window(positions, logits),
+            positions,
             ignore_index=IGNORED,
             label_smoothing=label_smoothing,
             reduction=reduction,
             num_items_in_batch=num_items_in_batch,
+            strict=False,
         )
         for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
     )

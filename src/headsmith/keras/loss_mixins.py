@@ -191,8 +191,7 @@ class TFTokenClassificationLoss(_LossMixin):
         if self._is_legacy():
             active = xp.where(xp.any(old), xp.logical_not(old), labels != IGNORED)
             return _one_per_kept(labels, logits, active)
-        ignored = xp.full_like(labels, IGNORED)
-        return _mean_of_kept(xp.where(labels < 0, ignored, labels), logits)
+        return _mean_of_kept(xp.where(labels < 0, IGNORED, labels), logits)
 
 
 def _per_example(labels: Any, logits: Any) -> Any:

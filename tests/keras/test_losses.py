@@ -154,6 +154,60 @@ def test_dynamic_dimensions(engine, problem):
     np.testing.assert_allclose(float(got), truth, rtol=1e-5)
 
 
+def test_numpy_labels_in_a_graph_of_unknown_size(engine, problem):
+    if engine.name != "tensorflow":
+        pytest.skip("only TensorFlow has tensors of unknown size")
+    import tensorflow as tf
+
+    logits, labels = problem
+    spec = tf.TensorSpec([None, None, None], "float32")
+    run = tf.function(
+        lambda x: losses.masked_language_modeling_loss(x, labels), input_signature=[spec]
+    )
+    truth = reference.cross_entropy(logits, labels).sum() / (labels != -100).sum()
+    np.testing.assert_allclose(float(run(tf.constant(logits))), truth, rtol=1e-5)
+
+    scores = logits[:, 0]
+    positions = np.array([-1, scores.shape[1], *range(len(scores) - 2)])  # two outside the window
+    both = tf.function(
+        lambda x: losses.question_answering_loss(x, x, positions, positions),
+        input_signature=[tf.TensorSpec([None, None], "float32")],
+    )
+    told = np.where((positions >= 0) & (positions < scores.shape[1]), positions, -100)
+    truth = reference.cross_entropy(scores, told).sum() / max(1, (told != -100).sum())
+    np.testing.assert_allclose(float(both(tf.constant(scores))), truth, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("classes", [4, 300])
+def test_graphs_of_few_and_of_many_logits(engine, classes):
+    """TensorFlow computes them in two ways; what is ignored poisons neither."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, classes)).astype("float32")
+    labels = rng.integers(0, classes, 40)
+    labels[::3] = -100
+    clean = logits.copy()
+    logits[::3] = np.inf
+    logits[3, 0] = np.nan
+    clean[::3] = 0
+    call = losses.multiple_choice_loss
+    if engine.name == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(call)
+    own = engine.tensor(labels.astype("int32"))
+    value = engine.array(call(engine.tensor(logits), own))
+    (gradient,) = engine.gradients(
+        lambda x: [call(x, own)], [engine.tensor(logits)], [engine.tensor(1.0, "float32")]
+    )
+    left = labels != -100
+    truth = reference.cross_entropy(clean, labels).sum() / left.sum()
+    np.testing.assert_allclose(float(value), truth, rtol=1e-5)
+    powers = np.exp(clean.astype("float64"))
+    wanted = powers / powers.sum(-1, keepdims=True)
+    wanted[np.arange(40)[left], labels[left]] -= 1
+    np.testing.assert_allclose(gradient, wanted * left[:, None] / left.sum(), rtol=1e-4, atol=1e-7)
+
+
 def test_a_mixin_beside_a_model(engine, problem):
     class Model(keras.Model, losses.TFMaskedLanguageModelingLoss):
         pass

@@ -118,6 +118,8 @@ def _check(logits: Any, labels: Any, ignore_index: int | None, strict: bool = Tr
     own, dtype = keras.backend.standardize_dtype(logits.dtype), compute_dtype(logits)
     rows = logits if own == dtype else ops.cast(logits, dtype)
     classes = shape[-1] if shape[-1] is not None else ops.shape(logits)[-1]
+    if xp is np and not isinstance(classes, int):  # NumPy cannot compare with a graph's number
+        labels, xp = ops.convert_to_tensor(labels), ops
     if not strict:
         target = xp.clip(labels, 0, classes - 1)
         kept = xp.equal(target, labels)
@@ -125,7 +127,7 @@ def _check(logits: Any, labels: Any, ignore_index: int | None, strict: bool = Tr
         return _Checked(rows, target, kept, None if every else kept, None)
     everything = ignore_index is None
     kept = xp.ones_like(labels, dtype="bool") if everything else labels != ignore_index
-    if xp is np and isinstance(classes, int):
+    if xp is np:
         check_range(labels, classes, ignore_index)
         if kept.all():
             return _Checked(rows, labels, kept, None, None)

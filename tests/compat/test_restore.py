@@ -95,7 +95,7 @@ def test_without_keras_there_are_no_tensorflow_modules(monkeypatch: pytest.Monke
         importlib.import_module("transformers.modeling_tf_utils")
 
 
-def test_nothing_is_imported_before_it_is_asked_for() -> None:
+def test_nothing_is_imported_before_it_is_asked_for(v5: bool) -> None:
     told = _run(
         """
 import sys
@@ -107,7 +107,8 @@ print(prune_layer is top)
 print([m for m in sys.modules if m.startswith("transformers.models.") and "modeling" in m])
 """
     )
-    assert told.splitlines() == ["[False, False]", "True", "[]"]
+    # The one at the top level of 4.57 is its own.
+    assert told.splitlines() == ["[False, False]", str(v5), "[]"]
 
 
 @pytest.mark.needs_v5("4.57 has the modules; without TensorFlow they do not import")

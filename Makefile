@@ -57,7 +57,7 @@ clean:  ## remove environments, caches and what the commands wrote
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out benchmarks/out docs/_build
 
 # Other environments than .venv, each with everything pinned by the file of its name.
-.PHONY: test-oldest test-newest test-restored test-wheel newest
+.PHONY: test-oldest test-newest test-late test-restored test-wheel newest
 OTHER := .venv-oldest/.installed .venv-newest/.installed
 SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
@@ -68,11 +68,23 @@ $(OTHER): .venv-%/.installed: constraints/%.txt pyproject.toml
 	@.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+.venv-late/.installed: constraints/late.txt pyproject.toml
+	@echo "Installing into .venv-late: a few minutes the first time."
+	@$(PYTHON) -m venv --clear .venv-late
+	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@.venv-late/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
 test-oldest: .venv-oldest/.installed  ## run the tests with the oldest of everything that is supported
 	.venv-oldest/bin/python $(SUITE)
 
 test-newest: .venv-newest/.installed  ## run the tests with the newest of everything
 	.venv-newest/bin/python $(SUITE)
+
+LATE := tests/compat tests/torch tests/spec src/headsmith/compat src/headsmith/torch \
+	src/headsmith/spec docs/migrating.md
+test-late: .venv-late/.installed  ## run the tests of what works on the last Transformers 4
+	.venv-late/bin/python $(SUITE) $(LATE)
 
 newest:  ## pin the newest of everything anew, in constraints/newest.txt
 	@$(PYTHON) -m venv --clear .venv-newest

@@ -8,6 +8,7 @@ from types import ModuleType
 from transformers import BertConfig, PreTrainedModel
 
 from headsmith.compat import mark_legacy, restored
+from headsmith.compat.late import LateModel
 from headsmith.compat.model import LegacyModel
 
 Write = Callable[[str], ModuleType]
@@ -39,12 +40,12 @@ CONFIG = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attent
 V5 = SOURCE.format(call="post_init")
 
 
-def test_a_mark_counts_before_and_while_restored(write_module: Write) -> None:
+def test_a_mark_counts_before_and_while_restored(write_module: Write, v5: bool) -> None:
     module = write_module(V5)
     mark_legacy(module.Model)
     assert module.Model.__bases__ == (PreTrainedModel,)
     with restored():
-        assert issubclass(module.Model, LegacyModel)
+        assert issubclass(module.Model, LegacyModel if v5 else LateModel)
     assert module.Model.__bases__ == (PreTrainedModel,)
     other = write_module(V5)
     with restored():
@@ -54,7 +55,7 @@ def test_a_mark_counts_before_and_while_restored(write_module: Write) -> None:
     assert other.Model.__bases__ == (PreTrainedModel,)
 
 
-def test_undo_gives_classes_their_bases_back(write_module: Write) -> None:
+def test_undo_gives_classes_their_bases_back(write_module: Write, v5: bool) -> None:
     with restored():
         module = write_module(
             SOURCE.format(call="init_weights")
@@ -64,4 +65,4 @@ def test_undo_gives_classes_their_bases_back(write_module: Write) -> None:
         tie = module.Model.tie_weights
         assert len(module.Model.__bases__) == 3
     assert module.Model.__bases__ == (PreTrainedModel,)
-    assert module.Model.tie_weights is not tie
+    assert (module.Model.tie_weights is not tie) == v5  # 4.57 calls it as it is

@@ -42,6 +42,7 @@ def test_a_decoder_sees_what_came_before(model: BertModel, keys: int) -> None:
     np.testing.assert_array_equal(made.numpy(), _causal(mask, 4))
 
 
+@pytest.mark.needs_v5("4.57 has the method, and it is not replaced")
 @pytest.mark.parametrize("third", ["cpu", torch.device("cpu"), torch.float16, None])
 def test_the_third_argument_may_be_a_device_or_a_dtype(model: BertModel, third: object) -> None:
     got = model.get_extended_attention_mask(torch.tensor([[1, 0]]), (1, 2), third)
@@ -57,6 +58,7 @@ def test_three_dimensions_are_taken_as_they_are(model: BertModel) -> None:
     assert model.invert_attention_mask(mask).tolist() == expected
 
 
+@pytest.mark.needs_v5("4.57 has the method, and it is not replaced")
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3, 4)])
 def test_other_dimensions_are_refused(model: BertModel, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(batch, from, to\)"):
@@ -65,6 +67,7 @@ def test_other_dimensions_are_refused(model: BertModel, shape: tuple[int, ...]) 
         model.get_extended_attention_mask(torch.ones(shape), (1, 2))
 
 
+@pytest.mark.needs_v5("4.57 has the method, and it is not replaced")
 def test_head_masks_take_five_dimensions(model: BertModel) -> None:
     assert model.get_head_mask(None, 2) == [None, None]
     one = model.get_head_mask(torch.tensor([1, 0, 1]), 2)
@@ -89,6 +92,7 @@ def test_operations_are_counted(model: BertModel, caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) == 1
 
 
+@pytest.mark.needs_v5("4.57 has the method, and it is not replaced")
 def test_prune_heads_of_a_native_model_prunes_it(model: BertModel) -> None:
     model.prune_heads({0: [1], "1": [0]})
     attention = model.encoder.layer[0].attention

@@ -58,6 +58,7 @@ def bert() -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:`use_return_dict` is deprecated")
+@pytest.mark.filterwarnings("ignore:The `device` argument is deprecated")  # 4.57, of its own
 def test_taken_apart(bert: Any) -> None:
     ids = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]])
     mask = (ids > 0).long()

@@ -121,22 +121,22 @@ def test_masks_reach_every_block_that_runs(name: str) -> None:
             assert float((output_of(model, batch) - whole).abs().max()) > 1e-7, block.name
 
 
-_STREAMS = {
-    # What each kind of layer leaves behind it must be the stream and what was added to it.
-    "gpt2": "transformer.h.0",
-    "llama": "model.layers.0",
-    "vit": "vit.layers.0",
-    "dinov2": "encoder.layer.0",
-    "t5": "encoder.block.0",
-    "mbart": "model.encoder.layers.0",
-    "opt": "model.decoder.layers.0",
-    "gpt-neox": "gpt_neox.layers.0",
-    "gpt-neox-serial": "layers.0",
-    "phi3": "model.layers.0",
-    "modernbert": "model.layers.0",
-    "whisper": "model.encoder.layers.0",
-    "clip-text": "encoder.layers.0",
-}
+# Layers that leave behind them the stream and what was added to it.
+_STREAMS = (
+    "gpt2",
+    "llama",
+    "vit",
+    "dinov2",
+    "t5",
+    "mbart",
+    "opt",
+    "gpt-neox",
+    "gpt-neox-serial",
+    "phi3",
+    "modernbert",
+    "whisper",
+    "clip-text",
+)
 
 
 @pytest.mark.parametrize("name", sorted(_STREAMS))
@@ -147,7 +147,7 @@ def test_the_residual_stream_is_where_the_family_says(name: str) -> None:
     description = describe(model)
     blocks = [b for b in description.blocks if b.layer_index == 0]
     put_out: list[torch.Tensor] = []
-    handle = model.get_submodule(_STREAMS[name]).register_forward_hook(
+    handle = description.base.get_submodule(blocks[0].layer).register_forward_hook(
         lambda module, args, output: put_out.append(
             output[0] if isinstance(output, tuple) else output
         )

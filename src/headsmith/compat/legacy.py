@@ -9,9 +9,10 @@ A class is legacy if it is not Transformers' own and
   tied keys, prepares inputs for `generate` without `GenerationMixin`, or its module uses a method
   that `restore` put back and does not define it itself.
 
-A class written for Transformers 5 does none of these, and is left alone. Legacy classes get
-`LegacyModel` before their first base, and `LegacyGenerationMixin` after their last one if they
-prepare inputs for `generate`.
+A class written for Transformers 5 does none of these, and is left alone. On late 4.x what that
+version still has is no sign. Legacy classes get `LegacyModel`, or `LateModel` on late 4.x, before
+their first base, and `LegacyGenerationMixin` after their last one if they prepare inputs for
+`generate`.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ class LegacyClasses:
             return True
         if not self._all_generate and _prepares_for_nobody(cls):
             return True
-        return self._changed and (_initialises_alone(cls) or _lists_tied_keys(cls))
+        if not self._all_generate and _initialises_alone(cls):
+            return True
+        return self._changed and _lists_tied_keys(cls)
 
     def _uses_removed(self, cls: type) -> bool:
         codes = [f.f_code for f in _frames_of(cls.__module__)]
@@ -175,15 +178,19 @@ class LegacyClasses:
         return bool(used - defined)
 
     def _adapt(self, cls: type) -> None:
+        if self._all_generate:
+            return
         from headsmith.compat.generation import LegacyGenerationMixin
+        from headsmith.compat.late import LateModel
         from headsmith.compat.model import LegacyModel
 
+        mends: type = LegacyModel if self._changed else LateModel
+        if not issubclass(cls, mends):
+            home = [c for c in cls.__mro__ if _is_custom_model(c) and _same_home(c, cls)]
+            self._set_bases(home[-1], (mends, *home[-1].__bases__))
         if self._changed:
-            if not issubclass(cls, LegacyModel):
-                home = [c for c in cls.__mro__ if _is_custom_model(c) and _same_home(c, cls)]
-                self._set_bases(home[-1], (LegacyModel, *home[-1].__bases__))
             self._accept_arguments(cls)
-        if self._all_generate or issubclass(cls, LegacyGenerationMixin):
+        if issubclass(cls, LegacyGenerationMixin):
             return
         if _prepares_inputs(cls):
             from transformers.generation.utils import GenerationMixin

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["building", "kept_while_initialising", "on_cpu", "place_missing"]
+__all__ = ["building", "kept_while_initialising", "on_cpu", "place_missing", "while_building"]
 
 _state = threading.local()
 
@@ -26,7 +26,8 @@ def building() -> bool:
 
 
 @contextmanager
-def _building() -> Iterator[None]:
+def while_building() -> Iterator[None]:
+    """Let `building` say so."""
     _state.depth = getattr(_state, "depth", 0) + 1
     try:
         yield
@@ -40,8 +41,14 @@ def on_cpu(contexts: Iterable[Any]) -> list[Any]:
     Args:
         contexts: what `PreTrainedModel.get_init_context` gives.
     """
-    kept = [c for c in contexts if not (isinstance(c, torch.device) and c.type == "meta")]
-    return [*kept, _building()]
+    return [*(c for c in contexts if not _is_meta(c)), while_building()]
+
+
+def _is_meta(context: Any) -> bool:
+    """Whether a context builds on the meta device: the device itself, or accelerate's in 4.x."""
+    if isinstance(context, torch.device):
+        return context.type == "meta"
+    return getattr(getattr(context, "func", None), "__name__", "") == "init_empty_weights"
 
 
 def place_missing(model: Any, missing: Iterable[str], device_of: Any) -> None:

@@ -20,7 +20,7 @@ from headsmith.compat.tying import (
     tie_encoder_to_decoder,
 )
 
-__all__ = ["LegacyModel", "is_native"]
+__all__ = ["LegacyModel", "is_native", "of_a_model_class"]
 
 _REGISTERING = "_headsmith_registering"
 
@@ -83,7 +83,7 @@ class LegacyModel:
 
     def _init_weights(self: Any, module: Any) -> None:
         # 4.x left modules as torch made them where a class did not say otherwise.
-        own = _of_a_model_class(self, "_init_weights")
+        own = of_a_model_class(self, "_init_weights", behind=LegacyModel)
         if own is not None:
             own(self, module)
 
@@ -96,7 +96,7 @@ class LegacyModel:
 
     def get_output_embeddings(self: Any) -> Any:
         """None where no class of the model says what they are, as in Transformers 4."""
-        own = _of_a_model_class(self, "get_output_embeddings")
+        own = of_a_model_class(self, "get_output_embeddings", behind=LegacyModel)
         return None if own is None else own(self)
 
     def get_expanded_tied_weights_keys(self: Any, all_submodels: bool = False) -> dict[str, str]:
@@ -180,15 +180,15 @@ def tie_with(model: Any, tie_as_before: Callable[[], None], missing_keys: set[st
     PreTrainedModel.tie_weights(model, missing_keys=missing_keys, recompute_mapping=False)
 
 
-def _of_a_model_class(model: Any, name: str) -> Callable[..., Any] | None:
-    """The next `name` behind LegacyModel, unless it is the generic one of Transformers 5."""
-    behind = type(model).__mro__
-    behind = behind[behind.index(LegacyModel) + 1 :]
-    for cls in behind:
+def of_a_model_class(model: Any, name: str, behind: type) -> Callable[..., Any] | None:
+    """The next method of that name behind a class, unless it is Transformers' generic one."""
+    order = type(model).__mro__
+    order = order[order.index(behind) + 1 :]
+    for cls in order:
         if name in vars(cls):
             generic = is_native(cls) and ".models." not in cls.__module__
             if not generic:
                 return vars(cls)[name]  # type: ignore[no-any-return]
-            built_on_native = any(is_native(c) and ".models." in c.__module__ for c in behind)
+            built_on_native = any(is_native(c) and ".models." in c.__module__ for c in order)
             return vars(cls)[name] if built_on_native else None
     return None

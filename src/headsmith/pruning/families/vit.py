@@ -1,8 +1,13 @@
-"""Vision transformers: ViT, and DINOv2, whose blocks are scaled before they are added."""
+"""Vision transformers: ViT, and DINOv2, whose blocks are scaled before they are added.
+
+Early versions of Transformers 5 name their modules as Transformers 4 did.
+"""
 
 from __future__ import annotations
 
-from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site
+from torch import nn
+
+from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site, has
 
 __all__ = ["DINOV2", "VIT"]
 
@@ -20,6 +25,26 @@ def _attention(residual: str, scale: str = "") -> Site:
         attributes={"attention.num_attention_heads": "count"},
         head_size="attention.head_dim",
         hollow="attention",
+        scale=scale,
+    )
+
+
+def _early_attention(residual: str, scale: str = "") -> Site:
+    return Site(
+        name="attention",
+        readers=(
+            Reader("attention.attention.query"),
+            Reader("attention.attention.key"),
+            Reader("attention.attention.value"),
+        ),
+        writer="attention.output.dense",
+        residual=residual,
+        attributes={
+            "attention.attention.num_attention_heads": "count",
+            "attention.attention.all_head_size": "features",
+        },
+        head_size="attention.attention.attention_head_size",
+        hollow="attention.attention",
         scale=scale,
     )
 
@@ -46,12 +71,40 @@ def _gated(residual: str, scale: str) -> Site:
     )
 
 
+def _early_gated(residual: str, scale: str) -> Site:
+    return Site(
+        name="mlp",
+        readers=(Reader("mlp.weights_in", parts=2),),
+        writer="mlp.weights_out",
+        residual=residual,
+        scale=scale,
+        optional=True,
+    )
+
+
+def _is_early(base: nn.Module) -> bool:
+    return has(base, "encoder.layer.0.attention.output.dense")
+
+
 VIT = Family(
     model_types=("vit", "deit"),
     stacks=(
         LayerStack(
             layers="layers",
             sites=(_attention("layernorm_before"), _feed_forward("layernorm_after")),
+            tokens="image",
+        ),
+        LayerStack(
+            layers="encoder.layer",
+            sites=(
+                _early_attention("layernorm_before"),
+                Site(
+                    name="intermediate",
+                    readers=(Reader("intermediate.dense"),),
+                    writer="output.dense",
+                    residual="layernorm_after",
+                ),
+            ),
             tokens="image",
         ),
     ),
@@ -68,6 +121,17 @@ DINOV2 = Family(
                 _gated("norm2", "layer_scale2.lambda1"),
             ),
             tokens="image",
+            when=lambda base: not _is_early(base),
+        ),
+        LayerStack(
+            layers="encoder.layer",
+            sites=(
+                _early_attention("norm1", "layer_scale1.lambda1"),
+                _feed_forward("norm2", "layer_scale2.lambda1"),
+                _early_gated("norm2", "layer_scale2.lambda1"),
+            ),
+            tokens="image",
+            when=_is_early,
         ),
     ),
 )

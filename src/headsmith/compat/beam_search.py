@@ -18,10 +18,17 @@ from torch import Tensor, nn
 __all__ = ["BeamHypotheses", "BeamScorer", "BeamSearchScorer", "search"]
 
 _NEVER = -1e9  # the score of a beam that is not to be chosen
-_WARPERS = (
-    "TemperatureLogitsWarper TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper "
-    "EpsilonLogitsWarper EtaLogitsWarper MinPLogitsWarper TopHLogitsWarper LogitNormalization"
-).split()
+_WARPERS = [
+    "TemperatureLogitsWarper",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
+    "TypicalLogitsWarper",
+    "EpsilonLogitsWarper",
+    "EtaLogitsWarper",
+    "MinPLogitsWarper",
+    "TopHLogitsWarper",
+    "LogitNormalization",
+]
 
 
 class BeamHypotheses:

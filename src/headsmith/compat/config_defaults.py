@@ -122,7 +122,7 @@ def _with_rope_scaling(cls: type) -> type:
         return _unreduced, (cls, dict(vars(config)))
 
     def copied(config: Any, memo: dict[int, Any]) -> Any:
-        made = object.__new__(type(config))
+        made: Any = object.__new__(type(config))
         memo[id(config)] = made
         vars(made).update(copy.deepcopy(vars(config), memo))
         return made

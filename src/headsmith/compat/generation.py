@@ -66,12 +66,9 @@ class LegacyGenerationMixin(GenerationMixin):
         return generation_config
 
     def _validate_generated_length(
-        self: Any, generation_config: Any, input_ids_length: int, *args: Any
+        self: Any, generation_config: Any, input_ids_length: int, *_: Any
     ) -> None:
         if input_ids_length < generation_config.max_length:
-            super()._validate_generated_length(  # type: ignore[misc]
-                generation_config, input_ids_length, *args
-            )
             return
         _logger.warning(
             "The prompt has %d tokens and max_length is %d: one token is generated.",
@@ -180,7 +177,7 @@ def _beam_output(
         for name in kept["outputs"][0]
         if not name.startswith("encoder_")
     }
-    common = {
+    common: dict[str, Any] = {
         "sequences": found["sequences"],
         "sequences_scores": found["sequence_scores"] if scored else None,
         "scores": kept["scores"],
@@ -188,7 +185,7 @@ def _beam_output(
         "past_key_values": kept["past_key_values"],
     }
     if not model.config.is_encoder_decoder:
-        taken = {n: steps.get(n) for n in ("attentions", "hidden_states")}
+        taken: dict[str, Any] = {n: steps.get(n) for n in ("attentions", "hidden_states")}
         return GenerateBeamDecoderOnlyOutput(**common, **taken)
     encoded = kwargs["encoder_outputs"]
     return GenerateBeamEncoderDecoderOutput(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 __all__ = ["BeamHypotheses", "BeamScorer", "BeamSearchScorer", "search"]
 
 _NEVER = -1e9  # the score of a beam that is not to be chosen
-_WARPERS = [
+_WARPERS = (
     "TemperatureLogitsWarper",
     "TopKLogitsWarper",
     "TopPLogitsWarper",
@@ -28,7 +28,7 @@ _WARPERS = [
     "MinPLogitsWarper",
     "TopHLogitsWarper",
     "LogitNormalization",
-]
+)
 
 
 class BeamHypotheses:

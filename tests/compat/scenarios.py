@@ -76,6 +76,31 @@ def two_way(module):
             do_sample=False,
             length_penalty=0.0,  # 4.34 counted the prompt as length
         )
+        # The prompt counts as length, and a prompt is done by the rule of 4.34.
+        for penalty, early in ((1.0, False), (2.0, True), (-1.0, "never")):
+            found = model.generate(
+                prompt,
+                num_beams=3,
+                num_return_sequences=2,
+                length_penalty=penalty,
+                early_stopping=early,
+                eos_token_id=[5, 7],
+                pad_token_id=0,
+                output_scores=True,
+                return_dict_in_generate=True,
+                **common,
+            )
+            out[f"beams/{penalty}"] = found.sequences
+            out[f"beam_scores/{penalty}"] = found.sequences_scores
+        torch.manual_seed(0)
+        sampled = {**common, "do_sample": True}
+        out["beam_sample"] = model.generate(
+            prompt, num_beams=2, temperature=0.7, top_k=5, min_length=6, eos_token_id=5,
+            pad_token_id=0, **sampled,
+        )  # fmt: skip
+        out["twenty"] = model.generate(prompt, encoder_hidden_states=image, do_sample=False)
+        embedded = {k: v for k, v in common.items() if k != "max_length"}
+        out["too_long"] = model.generate(tokens, max_length=5, **embedded)
         out["no_cache"] = model.generate(prompt, use_cache=False, **common)
         model.prune_heads({0: [1], 2: [0, 3]})
         out["pruned"] = model(tokens, mask, encoder_hidden_states=image).logits

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from headsmith.compat.legacy import LegacyClasses
+from headsmith.compat.legacy import LegacyClasses, is_old_module
 
 __all__ = ["BaseClasses"]
 
@@ -55,6 +55,14 @@ class BaseClasses:
         self._add(mixin, "__init_subclass__", _telling(mixin, legacy))
         self._legacy = legacy
         legacy.install(base)
+
+    def install_configs(self, configuration_utils: ModuleType) -> None:
+        """Add what is absent; called when `transformers.configuration_utils` has been imported."""
+        from headsmith.compat.config_attributes import answering, needed_in
+
+        base = needed_in(configuration_utils)
+        if base is not None:
+            self._add(base, "__getattr__", answering(is_old_module))
 
     def install_caches(self, cache_utils: ModuleType) -> None:
         """Add what is absent; called when `transformers.cache_utils` has been imported."""

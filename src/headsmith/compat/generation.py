@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
+
+from headsmith.compat.beam_search import BeamSearchScorer, search
 
 if TYPE_CHECKING:  # its signatures change from version to version
     GenerationConfig: Any
@@ -29,6 +32,9 @@ __all__ = ["LegacyGenerationMixin"]
 # what it does not know.
 _NEW_ARGUMENTS = ("next_sequence_length", "is_first_iteration", "cache_position", "logits_to_keep")
 _RETURNED = ("output_attentions", "output_hidden_states")
+
+
+_logger = logging.getLogger(__name__)
 
 
 class LegacyGenerationMixin(GenerationMixin):
@@ -49,6 +55,27 @@ class LegacyGenerationMixin(GenerationMixin):
     def _prepare_position_ids_for_generation(self, *_: Any, **__: Any) -> None:
         """No positions either: `prepare_inputs_for_generation` makes them of the mask."""
 
+    def _prepare_generated_length(
+        self: Any, generation_config: Any, *_: Any, input_ids_length: int, **__: Any
+    ) -> Any:
+        # `max_length` was 20 by default and counted tokens, the prompt's too and never embeddings.
+        if generation_config.max_new_tokens is not None:
+            generation_config.max_length = generation_config.max_new_tokens + input_ids_length
+        elif generation_config.max_length is None:
+            generation_config.max_length = 20
+        return generation_config
+
+    def _validate_generated_length(
+        self: Any, generation_config: Any, input_ids_length: int, *_: Any
+    ) -> None:
+        if input_ids_length < generation_config.max_length:
+            return
+        _logger.warning(
+            "The prompt has %d tokens and max_length is %d: one token is generated.",
+            input_ids_length,
+            generation_config.max_length,
+        )
+
     def _prefill(
         self: Any, input_ids: Any, generation_config: Any, model_kwargs: Any, *_: Any, **__: Any
     ) -> Any:
@@ -67,21 +94,47 @@ class LegacyGenerationMixin(GenerationMixin):
         )
 
     def _beam_search(
-        self: Any, input_ids: Any, *args: Any, generation_config: Any, **kwargs: Any
+        self: Any,
+        input_ids: Any,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        **kwargs: Any,
     ) -> Any:
-        # 5.x takes a padding token 0 for none, and fills up with the token that ends a text.
-        result = super()._beam_search(  # type: ignore[misc]
-            input_ids, *args, generation_config=generation_config, **kwargs
+        """Search as 4.34 did, where other texts win than today."""
+        if synced_gpus or generation_config.low_memory:
+            return super()._beam_search(  # type: ignore[misc]
+                input_ids, logits_processor, stopping_criteria, generation_config,
+                synced_gpus=synced_gpus, **kwargs,
+            )  # fmt: skip
+        told = bool(generation_config.return_dict_in_generate)
+        scored = told and bool(generation_config.output_scores)
+        found, kept = search(
+            self,
+            input_ids,
+            BeamSearchScorer(
+                batch_size=input_ids.shape[0] // generation_config.num_beams,
+                num_beams=generation_config.num_beams,
+                device=input_ids.device,
+                length_penalty=generation_config.length_penalty,
+                do_early_stopping=generation_config.early_stopping,
+                num_beam_hyps_to_keep=generation_config.num_return_sequences,
+                max_length=generation_config.max_length,
+            ),
+            logits_processor,
+            stopping_criteria,
+            pad_token_id=generation_config._pad_token_tensor,
+            eos_token_id=generation_config._eos_token_tensor,
+            do_sample=generation_config.do_sample,
+            output_scores=scored,
+            output_attentions=told and bool(generation_config.output_attentions),
+            output_hidden_states=told and bool(generation_config.output_hidden_states),
+            **kwargs,
         )
-        pad = generation_config._pad_token_tensor
-        end = generation_config._eos_token_tensor
-        if pad is not None and end is not None:
-            made = (result if isinstance(result, Tensor) else result.sequences)[
-                :, input_ids.shape[1] :
-            ]
-            ends = torch.isin(made, end).int()
-            made.masked_fill_(ends.cumsum(dim=1) - ends > 0, int(pad))
-        return result
+        if not told:
+            return found["sequences"]
+        return _beam_output(self, found, kept, kwargs, scored=scored)
 
     def _extract_past_from_model_output(
         self, outputs: Any, standardize_cache_format: bool = False
@@ -108,6 +161,38 @@ class LegacyGenerationMixin(GenerationMixin):
             outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, **kwargs
         )
         return updated
+
+
+def _beam_output(
+    model: Any, found: Any, kept: dict[str, Any], kwargs: dict[str, Any], *, scored: bool
+) -> Any:
+    """What a search with `return_dict_in_generate` gives."""
+    from transformers.generation.utils import (
+        GenerateBeamDecoderOnlyOutput,
+        GenerateBeamEncoderDecoderOutput,
+    )
+
+    steps = {
+        name: tuple(step[name] for step in kept["outputs"])
+        for name in kept["outputs"][0]
+        if not name.startswith("encoder_")
+    }
+    common: dict[str, Any] = {
+        "sequences": found["sequences"],
+        "sequences_scores": found["sequence_scores"] if scored else None,
+        "scores": kept["scores"],
+        "beam_indices": found["beam_indices"],
+        "past_key_values": kept["past_key_values"],
+    }
+    if not model.config.is_encoder_decoder:
+        taken: dict[str, Any] = {n: steps.get(n) for n in ("attentions", "hidden_states")}
+        return GenerateBeamDecoderOnlyOutput(**common, **taken)
+    encoded = kwargs["encoder_outputs"]
+    common |= {f"encoder_{n}": encoded.get(n) for n in ("attentions", "hidden_states")}
+    common |= {
+        n: steps.get(n) for n in ("decoder_attentions", "cross_attentions", "decoder_hidden_states")
+    }
+    return GenerateBeamEncoderDecoderOutput(**common)
 
 
 def _refuses_settings() -> bool:

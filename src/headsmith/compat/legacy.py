@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
-__all__ = ["LegacyClasses", "is_legacy", "mark_legacy"]
+__all__ = ["LegacyClasses", "is_legacy", "is_old_module", "mark_legacy"]
 
 _HELPERS = ("find_pruneable_heads_and_indices", "prune_conv1d_layer", "prune_layer")
 
@@ -93,6 +93,11 @@ def is_legacy(cls: type) -> bool:
     )
 
 
+def is_old_module(name: str) -> bool:
+    """Whether the module of this name has, or is known to have, a legacy model class."""
+    return _marked_modules.get(name, _active is not None and _active.in_module(name))
+
+
 def _is_custom_model(cls: type) -> bool:
     modeling = sys.modules.get("transformers.modeling_utils")
     base = getattr(modeling, "PreTrainedModel", None)
@@ -118,6 +123,7 @@ class LegacyClasses:
         self._all_generate = all_generate
         self._takers: set[str] = set()
         self._evident: set[str] = set()
+        self._homes: set[str] = set()
         self._adapted: weakref.WeakKeyDictionary[type, tuple[type, ...]] = (
             weakref.WeakKeyDictionary()
         )
@@ -147,9 +153,14 @@ class LegacyClasses:
         """Note that a module imported a name that was put back."""
         self._takers.add(module)
 
+    def in_module(self, name: str) -> bool:
+        """Whether a module has a class that was adapted, or did what tells its age."""
+        return name in self._takers or name in self._evident or name in self._homes
+
     def consider(self, cls: type) -> None:
         """Adapt `cls` if it is legacy."""
         if _is_custom_model(cls) and is_legacy(cls):
+            self._homes.add(cls.__module__)
             self._adapt(cls)
 
     def looks_legacy(self, cls: type) -> bool:
@@ -187,7 +198,7 @@ class LegacyClasses:
         mends: type = LegacyModel if self._changed else LateModel
         if not issubclass(cls, mends):
             home = [c for c in cls.__mro__ if _is_custom_model(c) and _same_home(c, cls)]
-            self._set_bases(home[-1], (mends, *home[-1].__bases__))
+            self._set_bases(home[-1], _with_legacy(home[-1].__bases__, mends))
         if self._changed:
             self._accept_arguments(cls)
         if issubclass(cls, LegacyGenerationMixin):
@@ -220,6 +231,16 @@ class LegacyClasses:
             return
         self._wrapped[cls] = tie
         cls.tie_weights = _with_arguments(tie)  # type: ignore[attr-defined]
+
+
+def _with_legacy(bases: tuple[type, ...], legacy: type) -> tuple[type, ...]:
+    """The bases with `legacy` just before the first model class.
+
+    Not before others: a class may call `__init__` of what comes behind a mixin of its own.
+    """
+    modeling = sys.modules["transformers.modeling_utils"]
+    place = next(i for i, base in enumerate(bases) if issubclass(base, modeling.PreTrainedModel))
+    return (*bases[:place], legacy, *bases[place:])
 
 
 def _with_arguments(tie: Callable[[Any], Any]) -> Any:

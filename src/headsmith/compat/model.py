@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from headsmith.compat.config_defaults import fill_defaults, without_defaults
+from headsmith.compat.config_defaults import fill_defaults, its_own_text, without_defaults
 from headsmith.compat.loading import building, kept_while_initialising, on_cpu, place_missing
 from headsmith.compat.tying import (
     declared_for_saving,
@@ -108,6 +108,18 @@ class LegacyModel:
     ) -> None:
         """Tie as Transformers 4 did, then what nested models of Transformers 5 declare."""
         tie_with(self, lambda: tie(self, self.get_output_embeddings), missing_keys)
+
+    def resize_token_embeddings(
+        self: Any,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = False,
+    ) -> Any:
+        """Resize the input embeddings; new ones are initialised by `_init_weights`, as in 4.34."""
+        with its_own_text(self.config):
+            return super().resize_token_embeddings(  # type: ignore[misc]
+                new_num_tokens, pad_to_multiple_of, mean_resizing
+            )
 
     def _resize_token_embeddings(self: Any, *args: Any, **kwargs: Any) -> Any:
         # Tied output embeddings get their new weight, and a longer bias, by being tied again;

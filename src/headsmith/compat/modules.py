@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import opcode
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,12 @@ __all__ = ["ModuleNames"]
 
 _IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
 _ADDED = ("__getattr__", "__dir__")
+_WIDER = {
+    "transformers.pytorch_utils": {
+        "softmax_backward_data": "headsmith.compat.shims:softmax_backward_data"
+    },
+}
+"""Functions that are there and take fewer arguments than they did: others stand before them."""
 _KERAS_HOMES = ("transformers.modeling_tf_utils", "transformers.tf_utils",
                 "transformers.activations_tf")  # fmt: skip
 
@@ -140,7 +147,11 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         }
         if not absent and not name.startswith("transformers.models."):
             return
-        self._before[name] = {a: held[a] for a in _ADDED if a in held}
+        wider = {n: place for n, place in _WIDER.get(name, {}).items() if _is_narrow(held.get(n))}
+        self._before[name] = {a: held[a] for a in (*_ADDED, *wider) if a in held}
+        for function in wider:
+            del held[function]
+        absent.update(wider)
         asked_before = held.get("__getattr__")
         listed_before = held.get("__dir__")
 
@@ -162,6 +173,10 @@ class ModuleNames(importlib.abc.MetaPathFinder):
 
         held["__getattr__"] = answer
         held["__dir__"] = listing
+
+
+def _is_narrow(function: Any) -> bool:
+    return callable(function) and len(inspect.signature(function).parameters) == 3
 
 
 def _importing_module(frame: FrameType) -> str:

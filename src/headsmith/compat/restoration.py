@@ -28,6 +28,7 @@ class Restoration:
         self._modules = ModuleNames(
             after={
                 "transformers.cache_utils": self._classes.install_caches,
+                "transformers.configuration_utils": self._classes.install_configs,
                 "transformers.modeling_utils": self._classes.install,
             },
             took=self._classes.took,

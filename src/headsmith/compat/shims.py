@@ -33,6 +33,7 @@ __all__ = [
     "is_unavailable",
     "no_init_weights",
     "nothing_said",
+    "softmax_backward_data",
     "top_k_top_p_filtering",
     "torch_int_div",
 ]
@@ -90,6 +91,24 @@ def is_tensor_of_another(x: Any) -> bool:
 
 def nothing_said(*args: Any, **kwargs: Any) -> None:
     """Stand in for what told the hub that an example was run: nothing is sent."""
+
+
+def softmax_backward_data(
+    parent: Any, grad_output: Any, output: Any, dim: Any = None, self: Any = None
+) -> Any:
+    """The gradient of a softmax; takes the last two arguments, too, that 4.34 asked for.
+
+    Args:
+        parent: the context of the function, whose `dim` counts.
+        grad_output: the gradient of what came out.
+        output: what came out.
+        dim: not used.
+        self: what went in, for its dtype; that of `output` if None.
+    """
+    import torch
+
+    dtype = output.dtype if self is None else self.dtype
+    return torch._softmax_backward_data(grad_output, output, parent.dim, dtype)
 
 
 def torch_int_div(tensor1: Any, tensor2: Any) -> Any:

@@ -1,0 +1,85 @@
+"""What code of Transformers 4 is answered when it asks a configuration for what is gone.
+
+`__getattr__` of the base class is asked only for what a configuration does not have, and answers
+only code of that time: a module with a legacy model class, or the configuration's own class. To
+everyone else, Transformers itself included, the attribute is absent as before.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from headsmith.compat.config_defaults import defaults_of
+
+__all__ = ["GENERATION", "answering", "needed_in"]
+
+GENERATION: dict[str, Any] = {
+    "bad_words_ids": None,
+    "begin_suppress_tokens": None,
+    "diversity_penalty": 0.0,
+    "do_sample": False,
+    "early_stopping": False,
+    "encoder_no_repeat_ngram_size": 0,
+    "exponential_decay_length_penalty": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "is_composition": False,
+    "length_penalty": 1.0,
+    "max_length": 20,
+    "min_length": 0,
+    "no_repeat_ngram_size": 0,
+    "num_beam_groups": 1,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "output_scores": False,
+    "remove_invalid_values": False,
+    "repetition_penalty": 1.0,
+    "return_dict_in_generate": False,
+    "suppress_tokens": None,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "use_cache": True,
+}
+"""Settings of generation that every configuration of 4.34 had."""
+
+
+def needed_in(configuration_utils: ModuleType) -> type | None:
+    """The base class of configurations, if it lacks what that of 4.34 had.
+
+    Args:
+        configuration_utils: `transformers.configuration_utils`.
+    """
+    base: type = getattr(
+        configuration_utils, "PreTrainedConfig", configuration_utils.PretrainedConfig
+    )
+    return None if hasattr(base, "__getattr__") or hasattr(base(), "is_decoder") else base
+
+
+def answering(is_old: Callable[[str], bool]) -> Callable[[Any, str], Any]:
+    """A `__getattr__` for the base class of configurations.
+
+    Args:
+        is_old: whether the module of this name is of Transformers 4.
+    """
+
+    def __getattr__(self: Any, name: str) -> Any:  # noqa: N807
+        if name in GENERATION or name in defaults_of(None):
+            asking = str(sys._getframe(1).f_globals.get("__name__", ""))
+            own = any(cls.__module__ == asking for cls in type(self).__mro__ if not _is_native(cls))
+            if own or is_old(asking):
+                return copy.copy({**GENERATION, **defaults_of(self)}[name])
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+        )
+
+    return __getattr__
+
+
+def _is_native(cls: type) -> bool:
+    return cls.__module__ == "builtins" or cls.__module__.startswith("transformers.")

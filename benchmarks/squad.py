@@ -11,24 +11,25 @@ from transformers import modeling_utils as reference
 import headsmith.torch.squad as ours
 from benchmarks.harness import Case, Sides
 
+SHAPES = [
+    *((8, length, hidden) for length in (384, 512) for hidden in (384, 768, 1024)),
+    *((32, 384, hidden) for hidden in (384, 768)),
+]
+"""Batch, length, hidden size."""
 VALID = 0.42
 """Share of the positions that may be an answer: the context less its padding."""
 
 
 def cases() -> Iterator[Case]:
     """Inference and training at every shape; then what the dtypes cost in exactness."""
-    for batch in (8, 32):
-        for length in (384, 512):
-            for hidden in (384, 768, 1024):
-                for masked in (False, True):
-                    rows = f", {VALID:.0%} valid" if masked else ""
-                    setting = f"{batch}×{length}×{hidden}, 5×5 beams{rows}"
-                    make = partial(_sides, batch, length, hidden, masked)
-                    yield Case("SQuADHead inference", setting, partial(make, False), weigh=True)
-                    setting = f"{batch}×{length}×{hidden}{rows}"
-                    yield Case(
-                        "SQuADHead forward + backward", setting, partial(make, True), weigh=True
-                    )
+    for batch, length, hidden in SHAPES:
+        for masked in (False, True):
+            rows = f", {VALID:.0%} valid" if masked else ""
+            make = partial(_sides, batch, length, hidden, masked)
+            setting = f"{batch}×{length}×{hidden}, 5×5 beams{rows}"
+            yield Case("SQuADHead inference", setting, partial(make, False), weigh=True)
+            setting = f"{batch}×{length}×{hidden}{rows}"
+            yield Case("SQuADHead forward + backward", setting, partial(make, True), weigh=True)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         setting = f"8×384×768, 5 starts, {str(dtype).removeprefix('torch.')}"
         yield Case("PoolerEndLogits against float64", setting, partial(_exactness, dtype))

@@ -140,7 +140,8 @@ def _text_pruner(
 def sizes(model: nn.Module) -> list[tuple[int, int]]:
     """(heads, neurons) of each layer."""
     return [
-        (layer.attention.self.num_attention_heads, layer.intermediate.dense.out_features)
+        # TextPruner cuts weights and leaves `out_features` as it was.
+        (layer.attention.self.num_attention_heads, len(layer.intermediate.dense.weight))
         for layer in model.encoder.layer
     ]
 

@@ -32,13 +32,13 @@ def cases() -> Iterator[Case]:
         )
         yield Case(
             "masked LM loss from hidden states",
-            f"4096×768→{VOCABULARY}, {labelled}, forward + backward",
+            f"2048×768→{VOCABULARY}, {labelled}, forward + backward",
             partial(_from_hidden, share),
             weigh=True,
         )
     yield Case(
         "masked LM loss from hidden states",
-        f"4096×768→{VOCABULARY}, bfloat16, 100% labelled, forward + backward",
+        f"2048×768→{VOCABULARY}, bfloat16, 100% labelled, forward + backward",
         partial(_from_hidden, 1.0, torch.bfloat16),
         weigh=True,
     )
@@ -78,9 +78,9 @@ def _from_logits(share: float) -> Sides:
 
 def _from_hidden(share: float, dtype: torch.dtype = torch.float32) -> Sides:
     torch.manual_seed(0)
-    hidden = torch.randn(4096, 768).to(dtype).requires_grad_()
+    hidden = torch.randn(2048, 768).to(dtype).requires_grad_()
     weight = torch.randn(VOCABULARY, 768).mul_(0.02).to(dtype).requires_grad_()
-    labels = _labels(4096, VOCABULARY, share)
+    labels = _labels(2048, VOCABULARY, share)
     return Sides(
         _with_gradient(
             lambda h, w: linear_losses.masked_language_modeling_loss_from_hidden(h, w, labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import itertools
 import sys
@@ -14,7 +15,23 @@ import pytest
 from headsmith.compat import is_restored, restore, undo
 
 HERE = Path(__file__).parent
+TABLE_OF = (5, 23)
+"""The Transformers 5 that the tables of names and methods were checked on."""
 _numbers = itertools.count()
+
+
+def has_its_own(method: str) -> bool:
+    """Whether this Transformers, unlike that of the tables, still has a method of models."""
+    from transformers import PreTrainedModel
+
+    found = getattr(PreTrainedModel, method, None)
+    return str(getattr(found, "__module__", "")).startswith("transformers")
+
+
+def before_the_tables() -> bool:
+    """Whether this is a Transformers 5 older than that of the tables."""
+    told = importlib.metadata.version("transformers").split(".")
+    return (5, 0) <= (int(told[0]), int(told[1])) < TABLE_OF
 
 
 def _load(path: Path) -> ModuleType:

@@ -361,6 +361,8 @@ def test_what_a_t5_configuration_was_told_counts(write_module: Write) -> None:
 
     from headsmith.compat.config_defaults import fill_defaults
 
+    if T5Config(tie_word_embeddings=False).tie_word_embeddings:
+        pytest.skip("this Transformers ties T5 whatever it is told")
     for config, tied in (
         (T5Config(), True),
         (T5Config(tie_word_embeddings=False), False),

@@ -99,7 +99,10 @@ def test_output_embeddings_are_tied(
     again = type(model).from_pretrained(tmp_path)
     assert again.get_parameter(output) is again.get_parameter(embeddings)
     assert torch.equal(again.get_parameter(output), model.get_parameter(output))
-    loose = getattr(module, cls)(module.make_config(tie_word_embeddings=False))
+    config = module.make_config(tie_word_embeddings=False)
+    if config.tie_word_embeddings:
+        return  # T5's, up to 5.0: tied whatever it is told
+    loose = getattr(module, cls)(config)
     assert loose.get_parameter(output) is not loose.get_parameter(embeddings)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from compat.conftest import before_the_tables
 from transformers import BertConfig, BertModel, modeling_utils
 
 from headsmith.compat import is_restored, restore, restored, undo
@@ -73,9 +74,11 @@ print(json.dumps([list(before.values()), during, list(after.values())]))
     before, during, after = json.loads(told)
     assert [f"{m}.{n}" for m, n, there in during if not there] == []
     assert before == after
-    assert v5 != any(before)  # 4.57 still has some
+    # Some still are in 4.57 and in early 5.
+    assert any(before) == (not v5 or before_the_tables())
 
 
+@pytest.mark.skipif(before_the_tables(), reason="the table is of a later Transformers 5")
 def test_the_table_tells_the_truth_of_this_transformers(v5: bool) -> None:
     for row in NAMES:
         if row.module == "transformers.pytorch_utils":

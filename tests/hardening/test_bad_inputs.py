@@ -78,6 +78,7 @@ def _message(text: str, place: Place) -> str:
     for folder in (place.folder, place.encoder.parent, place.texts.parent):
         text = text.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
     text = re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+    text = re.sub(r"(Try '[^']*) -h'", r"\1 --help'", text)  # as early click 8 has it
     for words in _FOREIGN:
         text = words.sub(" (…)" if words.pattern.endswith(("$))", "Save)")) else "(…)", text)
     return text

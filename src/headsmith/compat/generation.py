@@ -157,6 +157,9 @@ class LegacyGenerationMixin(GenerationMixin):
         standardize_cache_format: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
+        if hasattr(super(), "_get_initial_cache_position"):
+            # Up to 5.0 these are counted on; what the model is given are `_places`.
+            model_kwargs.setdefault("cache_position", torch.zeros(1, dtype=torch.long))
         updated: dict[str, Any] = super()._update_model_kwargs_for_generation(  # type: ignore[misc]
             outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, **kwargs
         )

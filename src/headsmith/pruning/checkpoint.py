@@ -54,9 +54,18 @@ class _PlanCutter(HfQuantizer):
         description = describe(model)
         check_plan(plan, description)
         cut(description, plan)
+        self._shapes = {name: p.shape for name, p in model.named_parameters()}
         return model
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        # Transformers 5.0 puts in weights of any shape where there is a quantizer.
+        misfits = sorted(
+            (name, tuple(p.shape), tuple(self._shapes[name]))
+            for name, p in model.named_parameters()
+            if p.shape != self._shapes.get(name, p.shape)
+        )
+        if misfits:
+            raise CheckpointError(_unfitting(model.name_or_path, misfits))
         model.config.quantization_config = self.quantization_config.to_dict()
         for trace in ("hf_quantizer", "quantization_method", "is_quantized"):
             if trace in vars(model):

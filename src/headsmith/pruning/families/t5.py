@@ -8,8 +8,10 @@ table stays whole, each layer takes the part of the bias that is its own, and ha
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from headsmith.pruning.families.narrow import keep_bias_heads
@@ -79,7 +81,12 @@ class SharedBias:
         queries = hidden_states.shape[1]
         if not self.has_relative_attention_bias:  # type: ignore[attr-defined]
             return hidden_states.new_zeros(1, 1, queries, keys)
-        return self._whole_bias(queries, keys, device=hidden_states.device, past_seen_tokens=past)
+        device = hidden_states.device
+        if "past_seen_tokens" in inspect.signature(self._whole_bias).parameters:
+            return self._whole_bias(queries, keys, device=device, past_seen_tokens=past)
+        # Transformers 5.0 is told all positions.
+        places = torch.arange(past, past + queries, device=device)
+        return self._whole_bias(queries, keys, device=device, cache_position=places)
 
 
 def _attention(layer: int, name: str, *, cross: bool = False) -> Site:

@@ -110,3 +110,32 @@ def test_a_class_runs_its_encoder_its_own_way(write_module: Write) -> None:
         )
     assert made == {"patch": 1, "encoder_outputs": torch.tensor([6]), "of": "pixels"}
     assert "_prepare_text_encoder_decoder_kwargs_for_generation" not in vars(model)
+
+
+@pytest.mark.usefixtures("restored")
+def test_loops_of_ones_own_import_what_they_need() -> None:
+    from transformers.generation.beam_search import BeamScorer, ConstrainedBeamSearchScorer
+    from transformers.generation.logits_process import HammingDiversityLogitsProcessor
+
+    assert issubclass(ConstrainedBeamSearchScorer, BeamScorer)
+    diverse = HammingDiversityLogitsProcessor(0.5, num_beams=4, num_beam_groups=2)
+    chosen = torch.tensor([1, 1, 0, 0, 2, 0, 0, 0])  # two prompts; their first groups are done
+    ids = torch.zeros(4, 1)
+    assert diverse(ids, torch.zeros(4, 3), chosen, 0).tolist() == [[0, 0, 0]] * 4
+    scores = diverse(ids, torch.zeros(4, 3), chosen, 1)
+    assert scores.tolist() == [[0, -1, 0], [0, -1, 0], [-0.5, 0, -0.5], [-0.5, 0, -0.5]]
+
+
+@pytest.mark.needs_v5("4.57 has constraints of its own")
+@pytest.mark.usefixtures("restored")
+def test_a_search_with_constraints_is_refused() -> None:
+    from transformers import PhrasalConstraint
+    from transformers.generation import BeamSearchScorer
+    from transformers.generation.beam_constraints import Constraint
+
+    from headsmith.compat import beam_search
+
+    assert isinstance(type("Own", (Constraint,), {})(), Constraint)
+    assert BeamSearchScorer is beam_search.BeamSearchScorer
+    with pytest.raises(NotImplementedError, match="Received: PhrasalConstraint"):
+        PhrasalConstraint([1, 2])

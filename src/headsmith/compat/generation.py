@@ -69,6 +69,16 @@ class LegacyGenerationMixin(GenerationMixin):
             )
         return torch.full((prompt.shape[0], 1), start, dtype=torch.long, device=prompt.device)
 
+    def _prepare_attention_mask_for_generation(
+        self: Any, inputs_tensor: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        # Later versions look at the first token instead, where there is one beside embeddings.
+        if inputs_tensor.ndim > 2:
+            return inputs_tensor.new_ones(inputs_tensor.shape[:2], dtype=torch.long)
+        return super()._prepare_attention_mask_for_generation(  # type: ignore[misc]
+            inputs_tensor, *args, **kwargs
+        )
+
     def _get_logits_processor(self: Any, *args: Any, **kwargs: Any) -> Any:
         processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
         given = kwargs.get("logits_processor") or ()

@@ -79,6 +79,15 @@ STILL = pytest.mark.needs_v5("4.57 still has it: no sign of age")
         HEAD
         + "from transformers.models.bert.modeling_bert import BERT_START_DOCSTRING\n"
         + _model(),
+        pytest.param(
+            HEAD + _model() + "\n    def _set_gradient_checkpointing(self, module, value=False):\n"
+            "        module.gradient_checkpointing = value\n",
+            marks=STILL,
+        ),
+        pytest.param(
+            HEAD + "from transformers.utils import add_code_sample_docstrings\n" + _model(),
+            marks=STILL,
+        ),
     ],
     ids=[
         "moved",
@@ -91,6 +100,8 @@ STILL = pytest.mark.needs_v5("4.57 still has it: no sign of age")
         "prepares",
         "helper",
         "docs",
+        "checkpointing",
+        "code-samples",
     ],
 )
 def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
@@ -118,8 +129,22 @@ def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
         + _model().replace("(PreTrainedModel)", "(PreTrainedModel, GenerationMixin)")
         + "\n    def prepare_inputs_for_generation(self, x, **kwargs):\n"
         "        return {'input_ids': x}\n",
+        V5 + "\n    def _set_gradient_checkpointing(self, enable=True, function=None):\n"
+        "        pass\n",
+        HEAD
+        + _model()
+        + "\ndef add_code_sample_docstrings(f):\n    return f\n\nclass Other(Model):\n    pass\n",
     ],
-    ids=["plain", "own-function", "a-look", "ours", "new-place", "generates"],
+    ids=[
+        "plain",
+        "own-function",
+        "a-look",
+        "ours",
+        "new-place",
+        "generates",
+        "checkpoints",
+        "own-decorator",
+    ],
 )
 def test_classes_of_today_are_left_alone(source: str, write_module: Write, v5: bool) -> None:
     module = write_module(source)

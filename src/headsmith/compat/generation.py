@@ -31,6 +31,8 @@ __all__ = ["LegacyGenerationMixin"]
 # Told to prepare_inputs_for_generation by Transformers 5, unknown to older code, which forwards
 # what it does not know.
 _NEW_ARGUMENTS = ("next_sequence_length", "is_first_iteration", "cache_position", "logits_to_keep")
+_ENCODES = "_prepare_encoder_decoder_kwargs_for_generation"
+_ENCODES_IN_5 = "_prepare_text_encoder_decoder_kwargs_for_generation"
 _RETURNED = ("output_attentions", "output_hidden_states")
 
 
@@ -54,6 +56,37 @@ class LegacyGenerationMixin(GenerationMixin):
 
     def _prepare_position_ids_for_generation(self, *_: Any, **__: Any) -> None:
         """No positions either: `prepare_inputs_for_generation` makes them of the mask."""
+
+    def _maybe_initialize_input_ids_for_generation(
+        self: Any, inputs: Any = None, bos_token_id: Any = None, model_kwargs: Any = None
+    ) -> Any:
+        # What follows embeddings began with a token, until the time of `cache_position`.
+        prompt = (model_kwargs or {}).get("inputs_embeds")
+        start = None if bos_token_id is None else int(bos_token_id)
+        if inputs is not None or prompt is None or start is None or _takes_places(self):
+            return super()._maybe_initialize_input_ids_for_generation(  # type: ignore[misc]
+                inputs, bos_token_id, model_kwargs
+            )
+        return torch.full((prompt.shape[0], 1), start, dtype=torch.long, device=prompt.device)
+
+    def _prepare_attention_mask_for_generation(
+        self: Any, inputs_tensor: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        # Later versions look at the first token instead, where there is one beside embeddings.
+        if inputs_tensor.ndim > 2:
+            return inputs_tensor.new_ones(inputs_tensor.shape[:2], dtype=torch.long)
+        return super()._prepare_attention_mask_for_generation(  # type: ignore[misc]
+            inputs_tensor, *args, **kwargs
+        )
+
+    def _get_logits_processor(self: Any, *args: Any, **kwargs: Any) -> Any:
+        processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
+        given = kwargs.get("logits_processor") or ()
+        for processor in processors:
+            ignored = getattr(processor, "prompt_ignore_length", None)
+            if isinstance(ignored, Tensor) and not any(processor is g for g in given):
+                processor.prompt_ignore_length = None  # padding counted as text
+        return processors
 
     def _prepare_generated_length(
         self: Any, generation_config: Any, *_: Any, input_ids_length: int, **__: Any
@@ -211,6 +244,8 @@ def _called_as_before(model: Any) -> Iterator[None]:
     adapters = {"prepare_inputs_for_generation": _preparing(model)}
     if hasattr(model, "_reorder_cache"):
         adapters["_reorder_cache"] = _reordering(model)
+    if getattr(type(model), _ENCODES, None) is not getattr(GenerationMixin, _ENCODES, None):
+        adapters |= dict.fromkeys((_ENCODES, _ENCODES_IN_5), _encoding(model))
     before = {name: held[name] for name in adapters if name in held}
     held.update(adapters)
     try:
@@ -223,11 +258,15 @@ def _called_as_before(model: Any) -> Iterator[None]:
 
 def _preparing(model: Any) -> Any:
     prepare = model.prepare_inputs_for_generation
-    takes_places = "cache_position" in inspect.signature(prepare).parameters
+    takes_places = _takes_places(model)
     takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
+
+    prompted: list[int] = []  # tokens there were before embeddings were run
 
     @functools.wraps(prepare)
     def adapter(input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if not prompted:
+            prompted.append(input_ids.shape[1])
         for name in _NEW_ARGUMENTS:
             kwargs.pop(name, None)
         if takes_places:
@@ -238,13 +277,38 @@ def _preparing(model: Any) -> Any:
         if wants_mask and kwargs.get("attention_mask") is None:
             # Dropped because it masks nothing; code of that time may expect one.
             prompt = kwargs.get("inputs_embeds")
-            length = input_ids.shape[1] + (0 if prompt is None else prompt.shape[1])
+            length = input_ids.shape[1]
+            length += 0 if prompt is None else prompt.shape[1] - prompted[0]
             kwargs["attention_mask"] = input_ids.new_ones((input_ids.shape[0], length))
         inputs: dict[str, Any] = prepare(input_ids, *args, **kwargs)
         for name in _RETURNED:
             if kwargs.get(name):
                 inputs.setdefault(name, kwargs[name])
         return inputs
+
+    return adapter
+
+
+def _takes_places(model: Any) -> bool:
+    """Whether a class is of 4.38 or later, which told models the places of their tokens."""
+    prepare = model.prepare_inputs_for_generation
+    return "cache_position" in inspect.signature(prepare).parameters
+
+
+def _encoding(model: Any) -> Any:
+    """A class's own way to run the encoder, which Transformers 5 calls by another name."""
+    encode = getattr(model, _ENCODES)
+    known = len(inspect.signature(encode).parameters)
+
+    @functools.wraps(encode)
+    def adapter(
+        inputs_tensor: Any,
+        model_kwargs: Any,
+        model_input_name: Any = None,
+        generation_config: Any = None,
+    ) -> Any:
+        told = {n: v for n, v in model_kwargs.items() if n not in _NEW_ARGUMENTS}
+        return encode(*(inputs_tensor, told, model_input_name, generation_config)[:known])
 
     return adapter
 

@@ -6,8 +6,9 @@ A class is legacy if it is not Transformers' own and
 - its module imported one of the names that `restore` put back, or holds one of the pruning
   helpers, wherever it has them from, or
 - it does what only Transformers 4 allowed: calls `init_weights()` and no `post_init()`, lists its
-  tied keys, prepares inputs for `generate` without `GenerationMixin`, or its module uses a method
-  that `restore` put back and does not define it itself.
+  tied keys, prepares inputs for `generate` without `GenerationMixin`, switches checkpointing module
+  by module, or its module uses a method that `restore` put back and does not define it itself, or
+  the decorator `add_code_sample_docstrings`.
 
 A class written for Transformers 5 does none of these, and is left alone. On late 4.x what that
 version still has is no sign. Legacy classes get `LegacyModel`, or `LateModel` on late 4.x, before
@@ -175,7 +176,12 @@ class LegacyClasses:
             return True
         if not self._all_generate and _initialises_alone(cls):
             return True
-        return self._changed and _lists_tied_keys(cls)
+        if not self._changed:
+            return False
+        if _switches_checkpointing(cls) or _shows_code_samples(module):
+            self._evident.add(module)
+            return True
+        return _lists_tied_keys(cls)
 
     def _uses_removed(self, cls: type) -> bool:
         codes = [f.f_code for f in _frames_of(cls.__module__)]
@@ -284,6 +290,18 @@ def _initialises_alone(cls: type) -> bool:
 
 def _lists_tied_keys(cls: type) -> bool:
     return isinstance(vars(cls).get("_tied_weights_keys"), (list, tuple, set))
+
+
+def _switches_checkpointing(cls: type) -> bool:
+    """Whether a class sets checkpointing for one module at a time, as until 4.34."""
+    switch = vars(cls).get("_set_gradient_checkpointing")
+    return isinstance(switch, FunctionType) and "value" in inspect.signature(switch).parameters
+
+
+def _shows_code_samples(module: str) -> bool:
+    """Whether a module holds the decorator that no model of Transformers 5 has."""
+    decorator = getattr(sys.modules.get(module), "add_code_sample_docstrings", None)
+    return getattr(decorator, "__module__", "") == "transformers.utils.doc"
 
 
 def _prepares_for_nobody(cls: type) -> bool:

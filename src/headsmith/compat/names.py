@@ -363,11 +363,7 @@ def _more_of_model_files() -> Iterator[Name]:
         "MaxLengthCriteria MaxTimeCriteria StoppingCriteria StoppingCriteriaList",
         "gone", "gone", "transformers.generation",
     )  # fmt: skip
-    for module in ("", "generation"):
-        yield from _rows(module, "BeamScorer ConstrainedBeamSearchScorer", "ok", "gone",
-                         note="generate(num_beams=…)")  # fmt: skip
-        yield from _rows(module, "BeamSearchScorer", "gone", "gone",
-                         note="generate(num_beams=…)")  # fmt: skip
+    yield from _of_beam_search()
     for module in ("", "cache_utils"):
         yield Name(f"transformers.{module}".rstrip("."), "HybridCache", "ok", "gone",
                    "transformers.cache_utils:StaticCache")  # fmt: skip
@@ -387,13 +383,45 @@ def _more_of_model_files() -> Iterator[Name]:
                    f"transformers:{model}ImageProcessor")  # fmt: skip
 
 
+def _of_beam_search() -> Iterator[Name]:
+    """What loops of one's own import for beam search."""
+    ours, constraints = "headsmith.compat.beam_search", "headsmith.compat.constraints"
+    refused = "restored to be imported; no search has constraints in Transformers 5"
+    for module in ("", "generation"):
+        yield from _rows(module, "BeamScorer", "ok", "gone", ours)
+        yield from _rows(module, "BeamSearchScorer", "gone", "gone", ours)
+        yield from _rows(module, "HammingDiversityLogitsProcessor", "gone", "gone",
+                         "headsmith.compat.diversity")  # fmt: skip
+        yield from _rows(
+            module, "ConstrainedBeamSearchScorer Constraint ConstraintListState "
+            "DisjunctiveConstraint PhrasalConstraint", "ok", "gone", "", constraints, refused,
+        )  # fmt: skip
+    yield from _rows("generation", "BeamHypotheses", "ok", "gone", ours)
+    yield from _rows("generation.beam_search", "BeamHypotheses BeamScorer BeamSearchScorer", "ok",
+                     "gone", ours)  # fmt: skip
+    yield from _rows("generation.beam_search", "ConstrainedBeamSearchScorer", "ok", "gone", "",
+                     constraints, refused)  # fmt: skip
+    yield from _rows(
+        "generation.beam_constraints",
+        "Constraint ConstraintListState DisjunctiveConstraint PhrasalConstraint",
+        "ok", "gone", "", constraints, refused,
+    )  # fmt: skip
+    yield from _rows("generation_beam_search", "BeamHypotheses BeamScorer BeamSearchScorer",
+                     "gone", "gone", ours)  # fmt: skip
+    yield from _rows("generation.logits_process", "HammingDiversityLogitsProcessor", "ok", "gone",
+                     "headsmith.compat.diversity")  # fmt: skip
+    yield from _rows("generation_logits_process", "HammingDiversityLogitsProcessor", "gone",
+                     "gone", "headsmith.compat.diversity")  # fmt: skip
+
+
 NAMES: tuple[Name, ...] = tuple(_table())
 """All names but the re-exports of model modules, for which see `reexports`."""
 
 _GONE = (
     "modeling_tf_utils tf_utils activations_tf utils.model_parallel_utils utils.fx onnx "
     "onnx.config onnx.utils data.metrics data.processors deepspeed generation_utils "
-    "generation_logits_process generation_stopping_criteria"
+    "generation_logits_process generation_stopping_criteria generation_beam_search "
+    "generation.beam_search generation.beam_constraints"
 )
 GONE_MODULES = frozenset(f"transformers.{module}" for module in _GONE.split())
 """Modules of the table that Transformers 5 has not."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compat.conftest import before_the_tables
 
 RECORDED = Path(__file__).parent / "recorded"
 MODELS = ["two_way", "gpt_like", "t5_like", "spans"]
@@ -100,7 +101,7 @@ def test_output_embeddings_are_tied(
     assert again.get_parameter(output) is again.get_parameter(embeddings)
     assert torch.equal(again.get_parameter(output), model.get_parameter(output))
     config = module.make_config(tie_word_embeddings=False)
-    if config.tie_word_embeddings:
+    if before_the_tables() and config.tie_word_embeddings:
         return  # T5's, up to 5.0: tied whatever it is told
     loose = getattr(module, cls)(config)
     assert loose.get_parameter(output) is not loose.get_parameter(embeddings)

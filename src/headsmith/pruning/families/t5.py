@@ -32,11 +32,8 @@ class SharedBias:
 
     def compute_bias(self, *args: Any, **kwargs: Any) -> Tensor:
         """The bias of the heads that are left, (1, heads, queries, keys)."""
-        return self._whole_bias(*args, **kwargs)[:, list(self.bias_heads)]
-
-    def _whole_bias(self, *args: Any, **kwargs: Any) -> Tensor:
         whole: Tensor = super().compute_bias(*args, **kwargs)  # type: ignore[misc]
-        return whole
+        return whole[:, list(self.bias_heads)]
 
     def forward(
         self,
@@ -81,12 +78,13 @@ class SharedBias:
         queries = hidden_states.shape[1]
         if not self.has_relative_attention_bias:  # type: ignore[attr-defined]
             return hidden_states.new_zeros(1, 1, queries, keys)
-        device = hidden_states.device
-        if "past_seen_tokens" in inspect.signature(self._whole_bias).parameters:
-            return self._whole_bias(queries, keys, device=device, past_seen_tokens=past)
-        # Transformers 5.0 is told all positions.
-        places = torch.arange(past, past + queries, device=device)
-        return self._whole_bias(queries, keys, device=device, cache_position=places)
+        device, its_own = hidden_states.device, super().compute_bias  # type: ignore[misc]
+        if "past_seen_tokens" in inspect.signature(its_own).parameters:
+            whole: Tensor = its_own(queries, keys, device=device, past_seen_tokens=past)
+        else:  # Transformers 5.0 is told all positions
+            places = torch.arange(past, past + queries, device=device)
+            whole = its_own(queries, keys, device=device, cache_position=places)
+        return whole
 
 
 def _attention(layer: int, name: str, *, cross: bool = False) -> Site:

@@ -66,6 +66,21 @@ def test_a_head_that_is_damaged_or_missing_is_told(qa_model, tmp_path):
         QAModel.from_pretrained(tmp_path / "nowhere")
 
 
+def test_a_broken_connection_is_told_from_a_model_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        try:
+            raise ConnectionResetError("reset by peer")
+        except ConnectionResetError as error:
+            raise OSError("Can't load the configuration") from error
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", broken)
+    monkeypatch.setattr("headsmith.qa.model.read_settings", lambda path: None)
+    with pytest.raises(CheckpointError, match=r"'someone/reader' broke off \(reset by peer\)"):
+        QAModel.from_pretrained("someone/reader")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("family", ["XLNet", "XLM", "Flaubert"])

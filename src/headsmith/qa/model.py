@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.utils.hub import cached_file
 
 from headsmith.errors import CheckpointError
+from headsmith.network import connection_trouble, interrupted
 from headsmith.pruning import load
 from headsmith.qa.settings import FILE_NAME, HEAD_FILE, QASettings, read_settings
 from headsmith.spec.configs import SquadHeadConfig
@@ -241,7 +242,9 @@ def _read_head(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         try:
             file = Path(str(cached_file(str(path), HEAD_FILE)))
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} has no {HEAD_FILE}: {error}") from error
+            trouble = connection_trouble(error)
+            told = interrupted(path, trouble) if trouble else f"{path} has no {HEAD_FILE}: {error}"
+            raise CheckpointError(told) from error
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
@@ -265,6 +268,8 @@ def _from_transformers(cls: type[QAModel], path: Any, options: dict[str, Any]) -
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
+        if trouble := connection_trouble(error):
+            raise CheckpointError(interrupted(path, trouble)) from error
         raise CheckpointError(
             f"No QA model can be opened at {str(path)!r}. Expected a folder, or the id of a model "
             f"on the hub, with config.json and {FILE_NAME}."

@@ -122,7 +122,8 @@ def _train(
     before = from_first(output_error(dense, pruned, aside, objective))
     if not aside or not trained or not math.isfinite(before):
         return Distilled(before, before, 0)
-    targets, together = _Targets(dense, objective), _Together(trained, 60 * minutes)
+    seconds = 60 * minutes
+    targets, together = _Targets(dense, objective), _Together(trained, seconds)
     optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.0)
     best, kept = before, [p.detach().clone() for p in trained]
     order, turns = random.Random(seed), list[int]()
@@ -149,14 +150,14 @@ def _train(
             checks += 1
             best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
         if step is not None:
-            step(min(int(together.spent), math.ceil(60 * minutes)), math.ceil(60 * minutes))
+            step(min(int(together.spent), math.ceil(seconds)), math.ceil(seconds))
     best, kept = _better(dense, pruned, aside, objective, trained, best, kept)
     with torch.no_grad():
         for parameter, value in zip(trained, kept, strict=True):
             parameter.copy_(value)
     take_from_first(trained)
     if step is not None:
-        step(math.ceil(60 * minutes), math.ceil(60 * minutes))
+        step(math.ceil(seconds), math.ceil(seconds))
     return Distilled(before, best, steps)
 
 

@@ -49,37 +49,29 @@ def _early_attention(residual: str, scale: str = "") -> Site:
     )
 
 
-def _feed_forward(residual: str, scale: str = "") -> Site:
+def _mlp(*readers: Reader, writer: str, residual: str, scale: str = "") -> Site:
     return Site(
         name="mlp",
-        readers=(Reader("mlp.fc1"),),
-        writer="mlp.fc2",
+        readers=readers,
+        writer=f"mlp.{writer}",
         residual=residual,
         scale=scale,
         optional=True,
     )
+
+
+def _feed_forward(residual: str, scale: str = "") -> Site:
+    return _mlp(Reader("mlp.fc1"), writer="fc2", residual=residual, scale=scale)
 
 
 def _gated(residual: str, scale: str) -> Site:
-    return Site(
-        name="mlp",
-        readers=(Reader("mlp.gate_proj"), Reader("mlp.up_proj")),
-        writer="mlp.down_proj",
-        residual=residual,
-        scale=scale,
-        optional=True,
-    )
+    readers = Reader("mlp.gate_proj"), Reader("mlp.up_proj")
+    return _mlp(*readers, writer="down_proj", residual=residual, scale=scale)
 
 
 def _early_gated(residual: str, scale: str) -> Site:
-    return Site(
-        name="mlp",
-        readers=(Reader("mlp.weights_in", parts=2),),
-        writer="mlp.weights_out",
-        residual=residual,
-        scale=scale,
-        optional=True,
-    )
+    reader = Reader("mlp.weights_in", parts=2)
+    return _mlp(reader, writer="weights_out", residual=residual, scale=scale)
 
 
 def _is_early(base: nn.Module) -> bool:

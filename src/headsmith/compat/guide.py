@@ -9,8 +9,9 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from headsmith.compat.names import METHODS, NAMES, RULES, Name
-from headsmith.compat.reexports import REEXPORTS
+from headsmith.compat.name_rules import RULES
+from headsmith.compat.names import METHODS, NAMES, Name
+from headsmith.compat.reexports import REEXPORTS, TOKENIZER_REEXPORTS
 from headsmith.errors import DataError
 from headsmith.files import replace_file
 
@@ -45,6 +46,9 @@ def tables() -> str:
         )
         home = homes[name].target.partition(":")[0]
         lines.append(f"| `{name}` | {places} | `{home}` |")
+    for names, (home, models) in TOKENIZER_REEXPORTS.items():
+        told = ", ".join(f"`{name}`" for name in names.split())
+        lines.append(f"| {told} | {len(models.split())} tokenizer modules | `{home}` |")
     lines += ["", "| in model modules | in 4.57 | in 5 | instead |", "|---|---|---|---|"]
     for rule in RULES:
         lines.append(f"| {rule.name} | {rule.status_457} | {rule.status_5} | {rule.instead} |")

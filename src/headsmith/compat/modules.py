@@ -20,14 +20,8 @@ from importlib.util import find_spec
 from types import FrameType, ModuleType
 from typing import Any
 
-from headsmith.compat.names import (
-    FAST_TOKENIZERS,
-    MODEL_FILE,
-    NAMES,
-    by_rule,
-    names_of,
-    reexports,
-)
+from headsmith.compat.name_rules import FAST_TOKENIZERS, MODEL_FILE, by_rule
+from headsmith.compat.names import GONE_MODULES, NAMES, names_of, reexports
 
 __all__ = ["ModuleNames"]
 
@@ -128,7 +122,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
     @staticmethod
     def _can_make(fullname: str) -> bool:
         if fullname.startswith("transformers.models."):
-            return FAST_TOKENIZERS.fullmatch(fullname) is not None
+            return FAST_TOKENIZERS.fullmatch(fullname) is not None or fullname in GONE_MODULES
         return fullname not in _KERAS_HOMES or find_spec("keras") is not None
 
     def _imported(self, name: str, module: ModuleType) -> None:

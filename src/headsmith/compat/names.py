@@ -8,25 +8,20 @@ Measured on Transformers 4.34.0, 4.57.6 and 5.23.0.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from headsmith.compat.reexports import REEXPORTS
+from headsmith.compat.name_rules import ONNX, SHIMS, Method, by_rule
+from headsmith.compat.reexports import REEXPORTS, TOKENIZER_REEXPORTS
 
 __all__ = [
-    "FAST_TOKENIZERS",
     "GONE_MODULES",
     "METHODS",
-    "MODEL_FILE",
     "NAMES",
-    "RULES",
-    "Method",
     "Name",
     "Status",
-    "by_rule",
     "lookup",
     "names_of",
     "reexports",
@@ -65,27 +60,8 @@ class Name:
         return self.stand_in or self.target
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method or behaviour of model classes that Transformers 5 dropped.
-
-    Args:
-        name: the method, or a few words for a behaviour.
-        status_457: what Transformers 4.57 makes of it.
-        status_5: what Transformers 5 makes of it.
-        instead: what to use or to write.
-    """
-
-    name: str
-    status_457: str
-    status_5: str
-    instead: str
-
-
 _TORCH = "headsmith.torch"
 _KERAS = "headsmith.keras"
-_SHIMS = "headsmith.compat.shims"
-_ONNX = "headsmith.compat.onnx_config"
 
 
 def _rows(
@@ -149,7 +125,7 @@ def _table() -> Iterator[Name]:
         "ok",
         "moved",
         "transformers.initialization",
-        _SHIMS,
+        SHIMS,
         "the new one takes no argument",
     )
     yield from _rows("modeling_utils", "GenerationMixin", "gone", "gone", "transformers.generation")
@@ -163,14 +139,14 @@ def _table() -> Iterator[Name]:
     )
     yield from _rows("modeling_utils", "CONFIG_NAME", "ok", "gone", "transformers.utils")
     yield from _rows(
-        "modeling_utils", "get_parameter_device get_parameter_dtype", "ok", "gone", "", _SHIMS,
+        "modeling_utils", "get_parameter_device get_parameter_dtype", "ok", "gone", "", SHIMS,
         "read model.device and model.dtype",
     )  # fmt: skip
-    yield from _rows("modeling_utils", _TF_FILES, "ok", "gone", "", _SHIMS)
+    yield from _rows("modeling_utils", _TF_FILES, "ok", "gone", "", SHIMS)
 
     yield from _rows("pytorch_utils", _PRUNING, "ok", "gone", _TORCH)
     yield from _rows(
-        "pytorch_utils", "is_torch_less_than_1_11", "gone", "gone", "", _SHIMS, "always False now"
+        "pytorch_utils", "is_torch_less_than_1_11", "gone", "gone", "", SHIMS, "always False now"
     )
     yield from _rows("", "prune_layer", "ok", "gone", _TORCH)
     yield from _rows("", "TFSequenceSummary shape_list", "needs TF", "gone", _KERAS)
@@ -228,24 +204,24 @@ def _table() -> Iterator[Name]:
         "transformers.integrations.deepspeed",
     )
     for module in ("utils", "file_utils", "utils.import_utils"):
-        yield from _rows(module, _TF_CHECKS, "ok", "gone", "", _SHIMS, _NO_TF)
-        yield from _rows(module, "is_torch_fx_available", "ok", "gone", "", _SHIMS, "always True")
+        yield from _rows(module, _TF_CHECKS, "ok", "gone", "", SHIMS, _NO_TF)
+        yield from _rows(module, "is_torch_fx_available", "ok", "gone", "", SHIMS, "always True")
     for module in ("utils", "file_utils"):
-        yield from _rows(module, _TF_FILES, "ok", "gone", "", _SHIMS)
+        yield from _rows(module, _TF_FILES, "ok", "gone", "", SHIMS)
         yield from _rows(module, "is_offline_mode", "ok", "gone", "huggingface_hub")
         yield from _rows(module, "cached_property", "gone", "gone", "functools")
         yield from _rows(
-            module, "TRANSFORMERS_CACHE", "ok", "gone", "", _SHIMS,
+            module, "TRANSFORMERS_CACHE", "ok", "gone", "", SHIMS,
             "the hub's own folder: huggingface_hub.constants.HF_HUB_CACHE",
         )  # fmt: skip
-    yield from _rows("utils", "is_safetensors_available", "ok", "gone", "", _SHIMS, "always True")
-    yield from _rows("utils", "is_remote_url", "ok", "gone", "", _SHIMS)
+    yield from _rows("utils", "is_safetensors_available", "ok", "gone", "", SHIMS, "always True")
+    yield from _rows("utils", "is_remote_url", "ok", "gone", "", SHIMS)
 
     yield from _rows("onnx", "OnnxConfig OnnxConfigWithPast OnnxSeq2SeqConfigWithPast PatchingSpec",
-                     "ok", "gone", "", _ONNX, _ONNX_NOTE)  # fmt: skip
-    yield from _rows("onnx.config", "OnnxConfig", "ok", "gone", "", _ONNX, _ONNX_NOTE)
+                     "ok", "gone", "", ONNX, _ONNX_NOTE)  # fmt: skip
+    yield from _rows("onnx.config", "OnnxConfig", "ok", "gone", "", ONNX, _ONNX_NOTE)
     yield from _rows(
-        "onnx.utils", "compute_effective_axis_dimension", "ok", "gone", "", _ONNX, _ONNX_NOTE
+        "onnx.utils", "compute_effective_axis_dimension", "ok", "gone", "", ONNX, _ONNX_NOTE
     )
 
     for module in ("generation", "generation.utils"):
@@ -279,8 +255,7 @@ def _table() -> Iterator[Name]:
                      "gone", note="no TensorFlow models in Transformers 5")  # fmt: skip
     yield from _rows("utils.fx", "symbolic_trace", "ok", "gone", note="torch.export")
     yield from _rows("data.metrics", "glue_compute_metrics", "ok", "gone", note="evaluate")
-    yield from _rows("data.processors", "SquadV1Processor SquadV2Processor", "ok", "gone",
-                     note="headsmith.qa makes features of questions and contexts")  # fmt: skip
+    yield from _of_data()
 
 
 def _more_of_model_files() -> Iterator[Name]:
@@ -301,17 +276,17 @@ def _more_of_model_files() -> Iterator[Name]:
         "is_torch_greater_or_equal_than_1_6 is_torch_greater_or_equal_than_1_7 "
         "is_torch_greater_or_equal_than_1_8 is_torch_greater_or_equal_than_1_9 "
         "is_torch_greater_or_equal_than_1_10 is_torch_greater_or_equal_than_1_11",
-        "gone", "gone", "", f"{_SHIMS}:TRUE", "always True now",
+        "gone", "gone", "", f"{SHIMS}:TRUE", "always True now",
     )  # fmt: skip
     yield from _rows("pytorch_utils", "is_torch_less_than_1_8 is_torch_1_8_0", "gone", "gone", "",
-                     f"{_SHIMS}:is_torch_less_than_1_11", "always False now")  # fmt: skip
-    yield from _rows("pytorch_utils", "torch_int_div", "gone", "gone", "", _SHIMS,
+                     f"{SHIMS}:is_torch_less_than_1_11", "always False now")  # fmt: skip
+    yield from _rows("pytorch_utils", "torch_int_div", "gone", "gone", "", SHIMS,
                      'torch.div(…, rounding_mode="floor")')  # fmt: skip
     no_use = "Transformers 5 has no use for it: the answer is False"
     for module in ("utils", "file_utils", "utils.import_utils"):
         yield from _rows(
             module, "is_ftfy_available is_ipex_available is_tensorflow_probability_available "
-            "is_tf2onnx_available", "ok", "gone", "", f"{_SHIMS}:is_unavailable", no_use,
+            "is_tf2onnx_available", "ok", "gone", "", f"{SHIMS}:is_unavailable", no_use,
         )  # fmt: skip
         yield from _rows(module, "is_torch_bf16_available", "ok", "gone", "",
                          "transformers.utils:is_torch_bf16_gpu_available")  # fmt: skip
@@ -319,26 +294,26 @@ def _more_of_model_files() -> Iterator[Name]:
                    "transformers.utils:is_flash_attn_2_available")  # fmt: skip
     for module in ("utils", "utils.import_utils"):
         yield from _rows(module, "is_jieba_available", "gone", "gone", "",
-                         f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+                         f"{SHIMS}:is_unavailable", no_use)  # fmt: skip
         yield from _rows(module, "is_keras_nlp_available is_tensorflow_text_available", "ok",
-                         "gone", "", f"{_SHIMS}:is_unavailable", no_use)  # fmt: skip
+                         "gone", "", f"{SHIMS}:is_unavailable", no_use)  # fmt: skip
         yield from _rows(module, "is_torchdynamo_available is_torch_compile_available", "ok",
-                         "gone", "", f"{_SHIMS}:is_available", "always True")  # fmt: skip
+                         "gone", "", f"{SHIMS}:is_available", "always True")  # fmt: skip
     for module in ("utils", "utils.generic"):
         yield from _rows(module, "is_jax_tensor is_tf_tensor is_tf_symbolic_tensor", "ok", "gone",
-                         "", f"{_SHIMS}:is_tensor_of_another", _NO_TF)  # fmt: skip
+                         "", f"{SHIMS}:is_tensor_of_another", _NO_TF)  # fmt: skip
     for module in ("utils", "file_utils", ""):
         yield from _rows(module, "PYTORCH_PRETRAINED_BERT_CACHE PYTORCH_TRANSFORMERS_CACHE", "ok",
-                         "gone", "", _SHIMS, "the hub's own folder")  # fmt: skip
+                         "gone", "", SHIMS, "the hub's own folder")  # fmt: skip
     for module in ("utils", "file_utils"):
-        yield from _rows(module, "HUGGINGFACE_CO_RESOLVE_ENDPOINT", "ok", "gone", "", _SHIMS,
+        yield from _rows(module, "HUGGINGFACE_CO_RESOLVE_ENDPOINT", "ok", "gone", "", SHIMS,
                          "huggingface_hub.constants.ENDPOINT")  # fmt: skip
     yield from _rows("utils", "send_example_telemetry", "gone", "gone", "",
-                     f"{_SHIMS}:nothing_said", "delete the call")  # fmt: skip
-    yield from _rows("", _TF_CHECKS, "ok", "gone", "", _SHIMS, _NO_TF)
+                     f"{SHIMS}:nothing_said", "delete the call")  # fmt: skip
+    yield from _rows("", _TF_CHECKS, "ok", "gone", "", SHIMS, _NO_TF)
 
     for module in ("", "generation", "generation.utils", "generation_utils"):
-        yield from _rows(module, "top_k_top_p_filtering", "gone", "gone", "", _SHIMS,
+        yield from _rows(module, "top_k_top_p_filtering", "gone", "gone", "", SHIMS,
                          "TopKLogitsWarper and TopPLogitsWarper")  # fmt: skip
     yield from _rows("generation_utils", "GenerationMixin", "gone", "gone",
                      "transformers.generation")  # fmt: skip
@@ -364,6 +339,8 @@ def _more_of_model_files() -> Iterator[Name]:
         "gone", "gone", "transformers.generation",
     )  # fmt: skip
     yield from _of_beam_search()
+    yield from _of_hub_and_tokenizers()
+    yield from _of_single_models()
     for module in ("", "cache_utils"):
         yield Name(f"transformers.{module}".rstrip("."), "HybridCache", "ok", "gone",
                    "transformers.cache_utils:StaticCache")  # fmt: skip
@@ -381,6 +358,58 @@ def _more_of_model_files() -> Iterator[Name]:
     for model in _IMAGE_MODELS.split():
         yield Name("transformers", f"{model}FeatureExtractor", "ok", "gone",
                    f"transformers:{model}ImageProcessor")  # fmt: skip
+
+
+def _of_data() -> Iterator[Name]:
+    """Examples and features, and what read the data sets of old."""
+    examples = "InputExample InputFeatures DataProcessor"
+    for module in ("", "data", "data.processors", "data.processors.utils"):
+        yield from _rows(module, examples, "ok", "gone", "headsmith.compat.input_examples")
+    ours = "headsmith.qa makes features of questions and contexts"
+    for module in ("", "data", "data.processors", "data.processors.squad"):
+        yield from _rows(
+            module, "SquadExample SquadFeatures SquadV1Processor SquadV2Processor "
+            "squad_convert_examples_to_features", "ok", "gone", note=ours,
+        )  # fmt: skip
+    for module in ("", "data", "data.processors", "data.processors.glue"):
+        yield from _rows(
+            module, "glue_convert_examples_to_features glue_output_modes glue_processors "
+            "glue_tasks_num_labels", "ok", "gone", note="the datasets library reads GLUE",
+        )  # fmt: skip
+
+
+def _of_hub_and_tokenizers() -> Iterator[Name]:
+    """What read files of the hub, and what tokenizers inherited from."""
+    yield from _rows("modeling_utils", "load_sharded_checkpoint", "moved", "moved",
+                     "transformers.trainer_utils")  # fmt: skip
+    for module in ("utils", "utils.hub", "file_utils"):
+        yield from _rows(module, "get_file_from_repo", "ok", "gone", "", SHIMS,
+                         "transformers.utils.cached_file")  # fmt: skip
+    for module in ("", "tokenization_utils_base"):
+        yield Name(f"transformers.{module}".rstrip("."), "SpecialTokensMixin", "ok", "gone", "",
+                   "transformers.tokenization_utils_base:PreTrainedTokenizerBase",
+                   "part of PreTrainedTokenizerBase")  # fmt: skip
+    for model in ["Electra", "LayoutLM", "LED", "Longformer", "Lxmert", "Mvp"]:
+        yield from _rows(f"models.{model.lower()}.tokenization_{model.lower()}",
+                         f"{model}Tokenizer", "ok", "gone", "transformers")  # fmt: skip
+
+
+def _of_single_models() -> Iterator[Name]:
+    """Classes and functions of one model that others' code builds on."""
+    loss = "image_text_contrastive_loss"
+    for name, models in (("clip_loss", "altclip clip vision_text_dual_encoder"),
+                         ("blip_loss", "blip")):  # fmt: skip
+        for model in models.split():
+            module = f"transformers.models.{model}.modeling_{model}"
+            yield Name(module, name, "ok", "gone", f"{module}:{loss}")
+    clip = "transformers.models.clip.modeling_clip"
+    for part in ("Text", "Vision"):
+        yield Name(clip, f"CLIP{part}Transformer", "ok", "gone", "", f"{clip}:CLIP{part}Model",
+                   f"CLIP{part}Model, which has its layers now")  # fmt: skip
+    yield Name(
+        "transformers.models.distilbert.modeling_distilbert", "MultiHeadSelfAttention", "ok",
+        "gone", note="DistilBertSelfAttention, which takes other arguments",
+    )  # fmt: skip
 
 
 def _of_beam_search() -> Iterator[Name]:
@@ -419,9 +448,13 @@ NAMES: tuple[Name, ...] = tuple(_table())
 
 _GONE = (
     "modeling_tf_utils tf_utils activations_tf utils.model_parallel_utils utils.fx onnx "
-    "onnx.config onnx.utils data.metrics data.processors deepspeed generation_utils "
+    "onnx.config onnx.utils data.metrics data.processors data.processors.glue "
+    "data.processors.squad data.processors.utils deepspeed generation_utils "
     "generation_logits_process generation_stopping_criteria generation_beam_search "
-    "generation.beam_search generation.beam_constraints"
+    "generation.beam_search generation.beam_constraints models.electra.tokenization_electra "
+    "models.layoutlm.tokenization_layoutlm models.led.tokenization_led "
+    "models.longformer.tokenization_longformer models.lxmert.tokenization_lxmert "
+    "models.mvp.tokenization_mvp"
 )
 GONE_MODULES = frozenset(f"transformers.{module}" for module in _GONE.split())
 """Modules of the table that Transformers 5 has not."""
@@ -491,7 +524,7 @@ METHODS: tuple[Method, ...] = (
 
 @cache
 def reexports() -> dict[str, dict[str, str]]:
-    """Model modules that once had names of ours in them.
+    """Model modules that once had names in them which are elsewhere now.
 
     Returns:
         Module → name → `"module:name"` of what stands for it.
@@ -512,71 +545,11 @@ def reexports() -> dict[str, dict[str, str]]:
             package, _, stem = model.partition("=")
             module = f"transformers.models.{package}.modeling_{stem or package}"
             found.setdefault(module, {})[name] = homes[name]
+    for names, (home, models) in TOKENIZER_REEXPORTS.items():
+        for model in models.split():
+            held = found.setdefault(f"transformers.models.{model}.tokenization_{model}", {})
+            held.update({name: f"{home}:{name}" for name in names.split()})
     return found
-
-
-MODEL_FILE = re.compile(r"transformers\.models\.\w+\.(?:modeling|configuration)_\w+")
-FAST_TOKENIZERS = re.compile(r"transformers\.models\.\w+\.tokenization_\w+_fast")
-
-_HELPERS = "headsmith.compat.model_helpers"
-_EXACT = {
-    "_expand_mask": f"{_HELPERS}:expand_mask",
-    "_make_causal_mask": f"{_HELPERS}:causal_mask",
-    "_get_unpad_data": f"{_HELPERS}:get_unpad_data",
-    "create_position_ids_from_input_ids": f"{_HELPERS}:create_position_ids_from_input_ids",
-    "drop_path": f"{_HELPERS}:drop_path",
-}
-_BOOLEAN = {
-    "_expand_mask": f"{_HELPERS}:expand_boolean_mask",
-    "_make_causal_mask": f"{_HELPERS}:boolean_causal_mask",
-}
-_OF_MODEL = {
-    "bloom": _BOOLEAN,
-    "mpt": _BOOLEAN,
-    "falcon": {**_BOOLEAN, "_expand_mask": f"{_HELPERS}:expand_boolean_mask_of_falcon"},
-}
-_ENDINGS = {
-    "_DOCSTRING": f"{_SHIMS}:EMPTY_TEXT",
-    "_FOR_DOC": f"{_SHIMS}:EMPTY_TEXT",
-    "_ARCHIVE_LIST": f"{_SHIMS}:EMPTY_LIST",
-    "_ARCHIVE_MAP": f"{_SHIMS}:EMPTY_MAP",
-}
-
-RULES: tuple[Method, ...] = (
-    Method("`…_DOCSTRING`, `…_FOR_DOC`", "gone", "gone", "restored, empty; delete the decorators"),
-    Method("`…_ARCHIVE_LIST`, `…_ARCHIVE_MAP`", "gone", "gone", "restored, empty"),
-    Method("`_expand_mask`, `_make_causal_mask`", "gone", "gone", f"`{_HELPERS}`"),
-    Method(
-        "`create_position_ids_from_input_ids`, `drop_path`, `_get_unpad_data`",
-        "partly",
-        "gone",
-        f"`{_HELPERS}`",
-    ),
-    Method("`…TokenizerFast` in `tokenization_…_fast`", "ok", "gone", "`transformers`"),
-)
-"""Names that many model modules had, told by their form."""
-
-
-def by_rule(module: str, name: str) -> str:
-    """`"module:name"` of what stands for a name of a model module that is told by its form.
-
-    Example:
-        >>> from headsmith.compat.names import by_rule
-        >>> by_rule("transformers.models.opt.modeling_opt", "_expand_mask")
-        'headsmith.compat.model_helpers:expand_mask'
-        >>> by_rule("transformers.models.opt.modeling_opt", "OPTModel")
-        ''
-    """
-    if FAST_TOKENIZERS.fullmatch(module):
-        return f"transformers:{name}" if name.endswith("TokenizerFast") else ""
-    if module != "transformers" and not MODEL_FILE.fullmatch(module):
-        return ""
-    for ending, place in _ENDINGS.items():
-        if name.endswith(ending):
-            return place
-    if module == "transformers":
-        return ""
-    return {**_EXACT, **_OF_MODEL.get(module.split(".")[2], {})}.get(name, "")
 
 
 @cache
@@ -607,7 +580,7 @@ def lookup(module: str, name: str) -> Name | None:
     place = by_rule(module, name)
     if not place:
         return None
-    if place.startswith(_SHIMS):
+    if place.startswith((SHIMS, ONNX)):
         return Name(module, name, "gone", "gone", "", place)
     return Name(module, name, "gone", "gone", place)
 

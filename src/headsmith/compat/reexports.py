@@ -1,11 +1,13 @@
 """Which model modules of Transformers 4.34 held names that their Transformers 5 selves lack.
 
+First those of modeling modules, then those of tokenizer modules.
+
 A model is told by its package; `package=stem` where `modeling_<stem>` is called otherwise.
 """
 
 from __future__ import annotations
 
-__all__ = ["REEXPORTS"]
+__all__ = ["REEXPORTS", "TOKENIZER_REEXPORTS"]
 
 REEXPORTS = {
     "find_pruneable_heads_and_indices": (
@@ -42,3 +44,37 @@ REEXPORTS = {
     "get_device_map": "gpt2 gptj mt5 t5",
 }
 """Name → the models whose module had it."""
+
+_BERT = "transformers.models.bert.tokenization_bert_legacy"
+TOKENIZER_REEXPORTS = {
+    "BasicTokenizer whitespace_tokenize": (
+        _BERT,
+        "bert clip convbert distilbert electra funnel herbert layoutlm layoutlmv2 lxmert "
+        "mobilebert mpnet openai roformer splinter squeezebert",
+    ),
+    "WordpieceTokenizer": (
+        _BERT,
+        "bert convbert distilbert electra funnel layoutlm layoutlmv2 lxmert mobilebert mpnet "
+        "roformer splinter squeezebert",
+    ),
+    "load_vocab": (
+        _BERT,
+        "convbert distilbert electra funnel layoutlm layoutlmv2 lxmert mobilebert mpnet roformer "
+        "squeezebert",
+    ),
+    "bytes_to_unicode": (
+        "transformers.convert_slow_tokenizer",
+        "bart blenderbot clip codegen deberta gpt2 layoutlmv3 led longformer luke markuplm mvp "
+        "roberta whisper",
+    ),
+    "get_pairs": (
+        "transformers.models.xlm.tokenization_xlm",
+        "bart blenderbot clip codegen deberta gpt2 herbert layoutlmv3 led longformer luke "
+        "markuplm mvp openai roberta whisper",
+    ),
+    "SPIECE_UNDERLINE": (
+        "transformers.utils",
+        "albert bartpho fnet layoutxlm llama mbart mbart50 nllb pegasus t5 xglm xlm_roberta",
+    ),
+}
+"""Names → where they are now, and the models whose tokenizer module had them."""

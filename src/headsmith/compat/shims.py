@@ -5,9 +5,12 @@ They are what `restore` puts where old files look; new code has no use for them.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlparse
+
+from headsmith.errors import HeadsmithError
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +23,7 @@ __all__ = [
     "TF2_WEIGHTS_NAME",
     "TF_WEIGHTS_NAME",
     "TRUE",
+    "get_file_from_repo",
     "get_parameter_device",
     "get_parameter_dtype",
     "is_available",
@@ -31,6 +35,7 @@ __all__ = [
     "is_torch_fx_available",
     "is_torch_less_than_1_11",
     "is_unavailable",
+    "load_tf_weights",
     "no_init_weights",
     "nothing_said",
     "softmax_backward_data",
@@ -54,6 +59,10 @@ def __getattr__(name: str) -> Any:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         return HF_HUB_CACHE
+    if name == "LOGGER":
+        from transformers.utils import logging
+
+        return logging.get_logger("transformers")
     if name in ("EMPTY_LIST", "EMPTY_MAP"):  # a new one each time: it can be added to
         return [] if name == "EMPTY_LIST" else {}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -91,6 +100,54 @@ def is_tensor_of_another(x: Any) -> bool:
 
 def nothing_said(*args: Any, **kwargs: Any) -> None:
     """Stand in for what told the hub that an example was run: nothing is sent."""
+
+
+def load_tf_weights(*args: Any, **kwargs: Any) -> NoReturn:
+    """Stand in for what read TensorFlow 1 checkpoints into one model; refuses when called.
+
+    Raises:
+        HeadsmithError: always.
+    """
+    raise HeadsmithError(
+        "Transformers 5 reads no TensorFlow checkpoints: only the name is kept, so that old files "
+        "import. Convert the checkpoint to PyTorch with Transformers 4, save it, and load that."
+    )
+
+
+def get_file_from_repo(
+    path_or_repo: str | os.PathLike[str],
+    filename: str,
+    cache_dir: str | os.PathLike[str] | None = None,
+    **kwargs: Any,
+) -> str | None:
+    """Where a file of a folder or of the hub is on this machine; None if there is no such file.
+
+    Args:
+        path_or_repo: a folder, or a model's name on the hub.
+        filename: the file in it.
+        cache_dir: where downloads are kept; the hub's own folder if None.
+        kwargs: as of `transformers.utils.cached_file`, and `use_auth_token` for its `token`.
+
+    Example:
+        >>> from headsmith.compat.shims import get_file_from_repo
+        >>> get_file_from_repo(".", "no such file") is None
+        True
+    """
+    from transformers.utils import cached_file
+
+    if "use_auth_token" in kwargs:
+        kwargs["token"] = kwargs.pop("use_auth_token")
+    kwargs.pop("resume_download", None)
+    found: str | None = cached_file(
+        path_or_repo,
+        filename,
+        cache_dir=cache_dir,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **kwargs,
+    )
+    return found
 
 
 def softmax_backward_data(

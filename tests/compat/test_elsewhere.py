@@ -105,7 +105,8 @@ def test_the_towers_of_clip_can_be_made_and_run() -> None:
     from transformers.models.clip.modeling_clip import CLIPTextTransformer
 
     config = CLIPTextConfig(vocab_size=20, hidden_size=8, intermediate_size=8, eos_token_id=19,
-                            num_hidden_layers=1, num_attention_heads=2)  # fmt: skip
+                            num_hidden_layers=1, num_attention_heads=2,
+                            attn_implementation="eager")  # fmt: skip
     tower = CLIPTextTransformer(config).eval()
     out = tower(input_ids=torch.tensor([[1, 2, 19]]))
     assert out.last_hidden_state.shape == (1, 3, 8)

@@ -52,9 +52,11 @@ class Engine:
         """Open a scope in which float64 is there; JAX has it on request only."""
         if self.name != "jax" or dtype != "float64":
             return contextlib.nullcontext()
-        import jax
+        import jax.experimental
 
-        return jax.enable_x64(True)
+        # The first is of today, the second of JAX 0.4.
+        enable = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+        return enable(True)
 
     def compiled(self, layer, args, kwargs):
         """Call a layer within one compiled graph: XLA, or TorchDynamo on PyTorch."""

@@ -6,6 +6,7 @@ import copy
 import random
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from headsmith.pruning import (
     save,
 )
 from headsmith.pruning.families.known import KNOWN
+from headsmith.pruning.no_heads import NoHeads, count_in_cache
 from headsmith.pruning.replay import inference, watching
 from headsmith.spec.plan import BlockPlan
 
@@ -393,3 +395,38 @@ def test_every_known_type_has_a_tiny_model() -> None:
     tested = {build().config.model_type for build in _ALL.values()}
     same = {"xlm-roberta", "camembert", "siglip_text_model", "siglip_vision_model"}
     assert {name for family in KNOWN for name in family.model_types} - same <= tested
+
+
+class _EarlyCache:
+    """Keeps what it is told, as the caches of Transformers 5.0 are."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *more: Any) -> Any:
+        self.told.append((keys, *more))
+        return keys, values
+
+
+def test_caches_count_tokens_that_left_no_keys() -> None:
+    """Static caches of Transformers 5.0 are told positions, and count keys that are not zero."""
+    cache, positions = _EarlyCache(), torch.tensor([3, 4])
+    NoHeads(layer_idx=1)(torch.zeros(2, 2, 8), past_key_values=cache, cache_position=positions)
+    ((keys, layer, told),) = cache.told
+    assert keys.shape == (2, 1, 2, 1)
+    assert keys.all()
+    assert layer == 1
+    assert told == {"cache_position": positions}
+    assert count_in_cache(torch.zeros(2, 5, 8), cache, 0) == 5
+    assert cache.told[-1][1:] == (0,)
+
+
+def test_early_t5_hands_the_mask_on_with_the_bias() -> None:
+    from headsmith.pruning.families.t5 import _hands_on_masks
+
+    def early(scores: Any, mask: Any) -> Any:
+        causal_mask = mask[:, :, :, :3]
+        return scores + causal_mask
+
+    assert _hands_on_masks(early)
+    assert not _hands_on_masks(lambda scores, mask: scores + mask)

@@ -21,7 +21,7 @@ from headsmith.spec.plan import BlockPlan, PrunePlan
 
 # What a user runs who has Transformers alone: every import of headsmith fails.
 _ELSEWHERE = """
-import json, sys
+import json, shutil, sys
 class Nothing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "headsmith":
@@ -41,6 +41,8 @@ for line in sys.stdin:
         first = model(**batch)[0]
     again = Path(folder + "-again")
     model.save_pretrained(again)
+    if not (again / "modeling_headsmith.py").exists():  # Transformers 5.0 does not take it along
+        shutil.copy(Path(folder) / "modeling_headsmith.py", again)
     second = auto.from_pretrained(again, trust_remote_code=True, **options).eval()
     with torch.no_grad():
         same = torch.equal(first, second(**batch)[0])

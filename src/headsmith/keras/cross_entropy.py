@@ -110,5 +110,5 @@ def _portable(logits: Any, labels: Any, kept: Any, label_smoothing: float) -> An
         # Not ops.mean, which is float32 inside for float64 on JAX and PyTorch.
         mean = ops.sum(logits, axis=-1) / ops.cast(ops.shape(logits)[-1], logits.dtype)
         target = (1.0 - label_smoothing) * target + label_smoothing * mean
-    losses = ops.logsumexp(logits, axis=-1) - target
+    losses = ops.logsumexp(logits, axis=(-1,)) - target  # Keras 3.10 takes no number here
     return losses if kept is None else ops.where(kept, losses, 0.0)

@@ -64,7 +64,7 @@ def position_loss(logits: Any, positions: Any) -> Any:
     at = ops.equal(ops.arange(length, dtype="int32"), ops.expand_dims(positions, -1))
     zero = ops.zeros((), dtype=logits.dtype)
     picked = ops.sum(ops.where(at, logits, zero), axis=-1)
-    each = ops.where(known, ops.logsumexp(logits, axis=-1) - picked, zero)
+    each = ops.where(known, ops.logsumexp(logits, axis=(-1,)) - picked, zero)
     return ops.sum(each) / ops.maximum(ops.sum(ops.cast(known, logits.dtype)), 1)
 
 

@@ -49,6 +49,7 @@ class NoHeads(nn.Module):
         *args: Any,
         past_key_values: Any = None,
         layer_past: Any = None,
+        cache_position: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """Take what attention takes; give (batch, seq, 0), or (batch, seq, hidden) with a writer.
@@ -57,14 +58,16 @@ class NoHeads(nn.Module):
         """
         cache = layer_past if past_key_values is None else past_key_values
         if not self.cross:
-            count_in_cache(hidden_states, cache, self.layer_idx)
+            count_in_cache(hidden_states, cache, self.layer_idx, cache_position)
         empty = hidden_states.new_zeros(*hidden_states.shape[:-1], 0)
         if self.writer_name:
             return self.get_submodule(self.writer_name)(empty), None
         return empty, None
 
 
-def count_in_cache(hidden_states: Tensor, cache: Any, layer_idx: int | None) -> int:
+def count_in_cache(
+    hidden_states: Tensor, cache: Any, layer_idx: int | None, positions: Tensor | None = None
+) -> int:
     """Let a key-value cache know of tokens that left it no keys; the number of keys with them.
 
     The cache tells the length of what it holds by its tensors, often those of the first layer:
@@ -74,11 +77,14 @@ def count_in_cache(hidden_states: Tensor, cache: Any, layer_idx: int | None) -> 
         hidden_states: what attention would read, (batch, seq, hidden).
         cache: the cache, or None.
         layer_idx: the layer's place in it.
+        positions: of the tokens, which Transformers before 5.4 hands to attention and cache.
     """
     length = hidden_states.shape[1]
     if cache is None or layer_idx is None:
         return length
     cache = getattr(cache, "self_attention_cache", cache)
-    marker = hidden_states.new_zeros(hidden_states.shape[0], 1, length, 1)
-    keys, _ = cache.update(marker, marker, layer_idx)
+    # Not zeros: static caches of early Transformers 5 count the keys that are none.
+    marker = hidden_states.new_ones(hidden_states.shape[0], 1, length, 1)
+    more = () if positions is None else ({"cache_position": positions},)
+    keys, _ = cache.update(marker, marker, layer_idx, *more)
     return int(keys.shape[-2])

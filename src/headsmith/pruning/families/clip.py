@@ -1,10 +1,16 @@
-"""CLIP and SigLIP: a tower for texts and one for images."""
+"""CLIP and SigLIP: a tower for texts and one for images.
+
+SigLIP's attention can be narrower than the model from Transformers 5.6 on; before, its heads are
+left alone.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+
 from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site, Tokens
 
-__all__ = ["CLIP", "CLIP_TEXT", "CLIP_VISION"]
+__all__ = ["CLIP", "CLIP_TEXT", "CLIP_VISION", "SIGLIP", "SIGLIP_TEXT", "SIGLIP_VISION"]
 
 _SITES = (
     Site(
@@ -24,21 +30,32 @@ _SITES = (
 )
 
 
-def _tower(path: str, tokens: Tokens) -> LayerStack:
-    return LayerStack(layers=f"{path}encoder.layers", sites=_SITES, tokens=tokens)
+def _narrows() -> bool:
+    major, minor = importlib.metadata.version("transformers").split(".")[:2]
+    return (int(major), int(minor)) >= (5, 6)
 
 
-CLIP = Family(
-    model_types=("clip", "siglip"),
-    stacks=(_tower("vision_model.", "image"), _tower("text_model.", "encoder")),
-)
+_SIGLIP_SITES = _SITES if _narrows() else _SITES[1:]
 
-CLIP_TEXT = Family(
-    model_types=("clip_text_model", "siglip_text_model"),
-    stacks=(_tower("", "encoder"), _tower("text_model.", "encoder")),
-)
 
-CLIP_VISION = Family(
-    model_types=("clip_vision_model", "siglip_vision_model"),
-    stacks=(_tower("", "image"), _tower("vision_model.", "image")),
-)
+def _tower(path: str, tokens: Tokens, sites: tuple[Site, ...]) -> LayerStack:
+    return LayerStack(layers=f"{path}encoder.layers", sites=sites, tokens=tokens)
+
+
+def _both(model_type: str, sites: tuple[Site, ...]) -> Family:
+    towers = (_tower("vision_model.", "image", sites), _tower("text_model.", "encoder", sites))
+    return Family(model_types=(model_type,), stacks=towers)
+
+
+def _one(model_type: str, name: str, tokens: Tokens, sites: tuple[Site, ...]) -> Family:
+    towers = (_tower("", tokens, sites), _tower(f"{name}.", tokens, sites))
+    return Family(model_types=(model_type,), stacks=towers)
+
+
+CLIP = _both("clip", _SITES)
+CLIP_TEXT = _one("clip_text_model", "text_model", "encoder", _SITES)
+CLIP_VISION = _one("clip_vision_model", "vision_model", "image", _SITES)
+
+SIGLIP = _both("siglip", _SIGLIP_SITES)
+SIGLIP_TEXT = _one("siglip_text_model", "text_model", "encoder", _SIGLIP_SITES)
+SIGLIP_VISION = _one("siglip_vision_model", "vision_model", "image", _SIGLIP_SITES)

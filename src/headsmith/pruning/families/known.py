@@ -5,7 +5,14 @@ from __future__ import annotations
 from headsmith.pruning.families.albert import ALBERT
 from headsmith.pruning.families.bart import BART, MBART, WHISPER
 from headsmith.pruning.families.bert import BERT
-from headsmith.pruning.families.clip import CLIP, CLIP_TEXT, CLIP_VISION
+from headsmith.pruning.families.clip import (
+    CLIP,
+    CLIP_TEXT,
+    CLIP_VISION,
+    SIGLIP,
+    SIGLIP_TEXT,
+    SIGLIP_VISION,
+)
 from headsmith.pruning.families.deberta import DEBERTA, DEBERTA_V2
 from headsmith.pruning.families.distilbert import DISTILBERT
 from headsmith.pruning.families.gpt2 import GPT2
@@ -38,6 +45,9 @@ KNOWN = (
     CLIP,
     CLIP_TEXT,
     CLIP_VISION,
+    SIGLIP,
+    SIGLIP_TEXT,
+    SIGLIP_VISION,
     T5,
     BART,
     MBART,

@@ -17,6 +17,8 @@ MODERNBERT = Family(
                     readers=(Reader("attn.Wqkv", parts=3),),
                     writer="attn.Wo",
                     residual="attn_norm",
+                    # Transformers 5.0 has these two.
+                    attributes={"attn.num_heads": "count", "attn.all_head_size": "features"},
                     head_size="attn.head_dim",
                     hollow="attn",
                 ),

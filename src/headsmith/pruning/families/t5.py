@@ -68,9 +68,16 @@ class SharedBias:
             if key_value_states is not None:
                 keys = key_value_states.shape[1]
             else:
-                keys = count_in_cache(hidden_states, past_key_values, self.layer_idx)  # type: ignore[attr-defined]
+                keys = count_in_cache(
+                    hidden_states,
+                    past_key_values,
+                    self.layer_idx,  # type: ignore[attr-defined]
+                    kwargs.get("cache_position"),
+                )
         if position_bias is None:
             position_bias = self._first_bias(hidden_states, keys, past)
+            if mask is not None and _hands_on_masks(super().forward):  # type: ignore[misc]
+                position_bias = position_bias + mask[..., :keys]
         return output, position_bias, *more
 
     def _first_bias(self, hidden_states: Tensor, keys: int, past: Any) -> Tensor:
@@ -85,6 +92,14 @@ class SharedBias:
             places = torch.arange(past, past + queries, device=device)
             whole = its_own(queries, keys, device=device, cache_position=places)
         return whole
+
+
+def _hands_on_masks(forward: Any) -> bool:
+    """Whether T5's attention adds the mask to the bias, and later layers have it from there.
+
+    Until some time after Transformers 5.14; since then each layer adds it to its own scores.
+    """
+    return "causal_mask" in inspect.unwrap(forward).__code__.co_varnames
 
 
 def _attention(layer: int, name: str, *, cross: bool = False) -> Site:

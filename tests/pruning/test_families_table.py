@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from headsmith.pruning.families.clip import SIGLIP
 from headsmith.pruning.families.known import KNOWN
 from headsmith.pruning.families.table import families_table
 
 _PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 
 
+@pytest.mark.skipif(
+    len(SIGLIP.stacks[0].sites) == 1, reason="this Transformers leaves SigLIP's heads alone"
+)
 def test_the_docs_list_the_families_that_are_there() -> None:
     page = _PAGE.read_text(encoding="utf-8")
     assert families_table() in page, f"Put this into {_PAGE}:\n\n{families_table()}"

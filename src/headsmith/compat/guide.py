@@ -46,8 +46,8 @@ def tables() -> str:
         )
         home = homes[name].target.partition(":")[0]
         lines.append(f"| `{name}` | {places} | `{home}` |")
-    for names, (home, models) in TOKENIZER_REEXPORTS.items():
-        told = ", ".join(f"`{name}`" for name in names.split())
+    for together, (home, models) in TOKENIZER_REEXPORTS.items():
+        told = ", ".join(f"`{name}`" for name in together.split())
         lines.append(f"| {told} | {len(models.split())} tokenizer modules | `{home}` |")
     lines += ["", "| in model modules | in 4.57 | in 5 | instead |", "|---|---|---|---|"]
     for rule in RULES:

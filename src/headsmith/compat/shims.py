@@ -133,7 +133,7 @@ def get_file_from_repo(
         >>> get_file_from_repo(".", "no such file") is None
         True
     """
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     if "use_auth_token" in kwargs:
         kwargs["token"] = kwargs.pop("use_auth_token")

@@ -241,3 +241,14 @@ def test_the_test_models_are_told_apart() -> None:
     models = Path(__file__).parent / "models"
     kinds = {f.kind for f in examine([models]).findings}
     assert {"name", "init", "tied-list", "untied", "generate", "buffer", "method"} <= kinds
+
+
+def test_a_name_that_went_with_its_module_is_told() -> None:
+    source = """
+    from transformers.modeling_tf_utils import TFSequenceSummary, input_processing
+    from transformers.modeling_utils import PreTrainedModel
+    """
+    told = examine_source(textwrap.dedent(source))
+    assert [(f.line, f.kind) for f in told] == [(2, "name"), (2, "name")]
+    assert "input_processing went with its module" in told[1].what
+    assert "copy it" in told[1].remedy

@@ -27,6 +27,7 @@ _LISTED = re.compile(
 _FROM_MODELS = re.compile(rb"from[ \t\\\r\n]+transformers\.models\b")
 _NOT_KEPT = re.compile(rb"persistent\s*=\s*False\b")
 _HEAD_MASK = re.compile(rb"head_mask\s*=(?!=)")
+_ELSEWHERE = "do without it, or copy it from Transformers 4"
 _RESTORE = "call headsmith.compat.restore() before this file is imported"
 
 _Found = Iterator[tuple[int, str, str, str]]
@@ -94,6 +95,9 @@ def _names(file: SourceFile) -> _Found:
 def _name(module: str, name: str, line: int, *, imported: bool) -> _Found:
     row = lookup(module, name)
     if row is None:
+        if imported and module in GONE_MODULES:
+            what = f"{name} went with its module: {module} is gone from Transformers 5"
+            yield line, "name", what, _ELSEWHERE
         return
     what = f"{name} is not in {module} any more"
     if row.target and imported:

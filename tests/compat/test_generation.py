@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import BertConfig
 
+from headsmith.compat.config_attributes import handed_on
+
 Write = Callable[[str], ModuleType]
 
 SOURCE = """
@@ -139,3 +141,34 @@ def test_a_search_with_constraints_is_refused() -> None:
     assert BeamSearchScorer is beam_search.BeamSearchScorer
     with pytest.raises(NotImplementedError, match="Received: PhrasalConstraint"):
         PhrasalConstraint([1, 2])
+
+
+@pytest.mark.needs_v5("4.57 keeps these settings in the configuration")
+def test_settings_that_a_configuration_class_hands_to_its_base(write_module: Write) -> None:
+    """BART's of 4.34 did so, and its forks do: texts end with the token that is forced."""
+    own = """
+class Config(BertConfig):
+    def __init__(self, forced_eos_token_id=3, max_length=6, num_beams=1, **kwargs):
+        super().__init__(
+            forced_eos_token_id=forced_eos_token_id, max_length=max_length, num_beams=num_beams,
+            **kwargs,
+        )
+
+"""
+    source = SOURCE.format(places="").replace("\nclass Model", own + "\nclass Model")
+    module = write_module(source.replace("config_class = BertConfig", "config_class = Config"))
+    config = module.Config(
+        vocab_size=9, hidden_size=9, num_hidden_layers=1, num_attention_heads=1,
+        pad_token_id=0, bos_token_id=1, eos_token_id=8,
+    )  # fmt: skip
+    model = module.Model(config).eval()
+    with torch.no_grad():
+        model.words.weight.copy_(torch.eye(9))
+    assert handed_on(config) == {"forced_eos_token_id": 3, "max_length": 6}
+    assert model.generate(torch.tensor([[4]]), do_sample=False).tolist() == [[4, 5, 6, 7, 8]]
+    told = model.generate(torch.tensor([[4]]), do_sample=False, max_length=4)
+    assert told.tolist() == [[4, 5, 6, 3]]
+    model.generation_config.forced_eos_token_id = 7  # what is set there counts
+    told = model.generate(torch.tensor([[4]]), do_sample=False, max_length=4)
+    assert told.tolist() == [[4, 5, 6, 7]]
+    assert handed_on(BertConfig()) == {}

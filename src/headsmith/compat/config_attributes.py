@@ -8,14 +8,15 @@ everyone else, Transformers itself included, the attribute is absent as before.
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from headsmith.compat.config_defaults import defaults_of
 
-__all__ = ["GENERATION", "answering", "needed_in"]
+__all__ = ["GENERATION", "answering", "handed_on", "needed_in"]
 
 GENERATION: dict[str, Any] = {
     "bad_words_ids": None,
@@ -73,12 +74,41 @@ def answering(is_old: Callable[[str], bool]) -> Callable[[Any, str], Any]:
             asking = str(sys._getframe(1).f_globals.get("__name__", ""))
             own = any(cls.__module__ == asking for cls in type(self).__mro__ if not _is_native(cls))
             if own or is_old(asking):
-                return copy.copy({**GENERATION, **defaults_of(self)}[name])
+                return copy.copy({**GENERATION, **handed_on(self), **defaults_of(self)}[name])
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
         )
 
     return __getattr__
+
+
+def handed_on(config: Any) -> dict[str, Any]:
+    """Settings of generation that a configuration class of one's own has among its arguments.
+
+    Such a class, like BART's of 4.34, hands them to the base class, which drops them in
+    Transformers 5. What is left to be known is their default: a value given at construction, or
+    read from a file, is lost.
+
+    Args:
+        config: any configuration; one of Transformers' own hands nothing on.
+
+    Returns:
+        Name → default, of those that the configuration does not have and whose default differs
+        from that of all.
+    """
+    found: dict[str, Any] = {}
+    for cls in type(config).__mro__:
+        init = vars(cls).get("__init__")
+        if _is_native(cls) or not isinstance(init, FunctionType):
+            continue
+        for name, parameter in inspect.signature(init).parameters.items():
+            if name in GENERATION and name not in vars(config):
+                found.setdefault(name, parameter.default)
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not inspect.Parameter.empty and value is not None and value != GENERATION[name]
+    }
 
 
 def _is_native(cls: type) -> bool:

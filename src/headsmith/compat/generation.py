@@ -7,6 +7,7 @@ that masks nothing, and hands over arguments that older code does not know.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from headsmith.compat.beam_search import BeamSearchScorer, search
+from headsmith.compat.config_attributes import handed_on
 
 if TYPE_CHECKING:  # its signatures change from version to version
     GenerationConfig: Any
@@ -120,8 +122,16 @@ class LegacyGenerationMixin(GenerationMixin):
     ) -> Any:
         # Settings in the configuration of the model count, as they did.
         own: dict[str, Any] = getattr(self.config, "_get_generation_parameters", dict)()
-        if generation_config is None and own and _refuses_settings():
-            generation_config = GenerationConfig(**own)
+        if generation_config is None and _refuses_settings():
+            given = self.generation_config
+            handed = {
+                n: v for n, v in handed_on(self.config).items() if getattr(given, n, 0) is None
+            }
+            if own:
+                generation_config = GenerationConfig(**{**handed, **own})
+            elif handed:
+                generation_config = copy.deepcopy(given)
+                generation_config.update(**handed)
         return super()._prepare_generation_config(  # type: ignore[misc]
             generation_config, *args, **kwargs
         )

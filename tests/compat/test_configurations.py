@@ -88,6 +88,7 @@ def test_a_configuration_stays_what_it_is(write_module: Write, tmp_path: Path) -
     assert done.stdout.split()[1] == "8"
 
 
+@pytest.mark.needs_v5("4.57 warns of them itself")
 def test_settings_of_generation_are_saved_with_a_model(write_module: Write, tmp_path: Path) -> None:
     module = write_module(SOURCE)
     config = LlamaConfig(**TINY)
@@ -98,6 +99,7 @@ def test_settings_of_generation_are_saved_with_a_model(write_module: Write, tmp_
     assert torch.equal(again.words.weight, model.words.weight)
 
 
+@pytest.mark.needs_v5("4.57 draws them in its own way")
 def test_new_rows_are_drawn_as_all_were(write_module: Write) -> None:
     """4.34 drew them by the model's own rule, not as the mean of what was there."""
     source = SOURCE + (

@@ -28,7 +28,8 @@ def test_the_tokenizers_of_bert_are_found_in_every_module_that_had_them() -> Non
     assert words == ["el", ",", "naive", "!", "(", "ok", ")"]
     pieces = WordpieceTokenizer({"un": 0, "##able": 1, "[UNK]": 2}, unk_token="[UNK]")
     assert pieces.tokenize("unable other") == ["un", "##able", "[UNK]"]
-    assert tokenization_electra.BasicTokenizer is BasicTokenizer
+    again = tokenization_electra.BasicTokenizer(do_lower_case=True).tokenize("Él, naïve!\t(ok)")
+    assert again == words
     assert callable(load_vocab)
 
 

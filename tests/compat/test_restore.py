@@ -300,3 +300,28 @@ def test_missing_transformers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headsmith.compat.restoration.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"headsmith\[pruning\]"):
         restore()
+
+
+@pytest.mark.needs_v5("it is there")
+def test_names_at_the_top_stay_when_transformers_makes_itself_anew() -> None:
+    """`transformers.processing_utils` runs the package's `__init__` a second time."""
+    code = """
+import sys
+import transformers
+first = sys.modules["transformers"]
+before = {m: vars(m).get("__getattr__") for m in (first,)}
+from headsmith.compat import restore, undo
+restore()
+from transformers import prune_layer
+import transformers.models.bert.modeling_bert
+import transformers.processing_utils
+again = sys.modules["transformers"]
+from transformers import InputExample, prune_layer
+assert first.prune_layer is prune_layer
+undo()
+for module in (first, again):
+    assert not hasattr(module, "prune_layer")
+    assert "__getattr__" not in vars(module) and "__dir__" not in vars(module)
+print(first is again)
+"""
+    assert _run(code).strip() in ("True", "False")

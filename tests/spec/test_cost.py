@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from tiny import TINY_MODELS, plan_from
 from torch import nn
@@ -28,6 +29,7 @@ def test_parameters_that_go_are_those_counted() -> None:
         ]
 
 
+@pytest.mark.needs_v5("describes a model, which is for Transformers 5")
 def test_flops_are_those_torch_counts() -> None:
     model: nn.Module = TINY_MODELS["bert"](torch.float32)
     model.set_attn_implementation("eager")

@@ -33,6 +33,8 @@ _WIDER = {
     },
 }
 """Functions that are there and take fewer arguments than they did: others stand before them."""
+_MAKES_ANOTHER = "transformers.processing_utils"
+"""Runs `transformers/__init__.py` once more and puts the new module in the place of the old one."""
 _KERAS_HOMES = ("transformers.modeling_tf_utils", "transformers.tf_utils",
                 "transformers.activations_tf")  # fmt: skip
 
@@ -54,7 +56,8 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         self._took = took
         self._names = {m: names_of(m) for m in ({row.module for row in NAMES} | set(reexports()))}
         self._names = {module: names for module, names in self._names.items() if names}
-        self._before: dict[str, dict[str, Any]] = {}  # module → what was under the added names
+        # Modules that answer, each with what was under the added names.
+        self._answering: list[tuple[ModuleType, dict[str, Any]]] = []
         self._made: set[str] = set()
 
     def install(self) -> None:
@@ -68,13 +71,10 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         """Leave every module as it was."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        for name, before in self._before.items():
-            module = sys.modules.get(name)
-            if module is None:
-                continue
+        for answering, before in self._answering:
             for added in _ADDED:
-                vars(module).pop(added, None)
-            vars(module).update(before)
+                vars(answering).pop(added, None)
+            vars(answering).update(before)
         for name in self._made:
             module = sys.modules.pop(name, None)
             parent, _, child = name.rpartition(".")
@@ -82,7 +82,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
                 held = vars(sys.modules[parent])
                 if held.get(child) is module:
                     del held[child]
-        self._before.clear()
+        self._answering.clear()
         self._made.clear()
 
     def find_spec(
@@ -113,7 +113,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         )
 
     def _concerns(self, fullname: str) -> bool:
-        if fullname in self._names or fullname in self._after:
+        if fullname in self._names or fullname in self._after or fullname == _MAKES_ANOTHER:
             return True
         return fullname.startswith("transformers.models.") and bool(
             MODEL_FILE.fullmatch(fullname) or FAST_TOKENIZERS.fullmatch(fullname)
@@ -126,8 +126,11 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         return fullname not in _KERAS_HOMES or find_spec("keras") is not None
 
     def _imported(self, name: str, module: ModuleType) -> None:
+        if name == _MAKES_ANOTHER:
+            name = "transformers"
         module = sys.modules.get(name, module)  # `transformers` puts another in its place
-        if name not in self._before and (name in self._names or name not in self._after):
+        answers = any(module is one for one, _ in self._answering)
+        if not answers and (name in self._names or name not in self._after):
             self._answer(name, module, self._names.get(name, {}))
         if name in self._after:
             self._after[name](module)
@@ -142,7 +145,7 @@ class ModuleNames(importlib.abc.MetaPathFinder):
         if not absent and not name.startswith("transformers.models."):
             return
         wider = {n: place for n, place in _WIDER.get(name, {}).items() if _is_narrow(held.get(n))}
-        self._before[name] = {a: held[a] for a in (*_ADDED, *wider) if a in held}
+        self._answering.append((module, {a: held[a] for a in (*_ADDED, *wider) if a in held}))
         for function in wider:
             del held[function]
         absent.update(wider)

@@ -54,9 +54,9 @@ class Engine:
             return contextlib.nullcontext()
         import jax.experimental
 
-        # The first is of today, the second of JAX 0.4.
-        enable = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
-        return enable(True)
+        # The first is of today, the second of JAX 0.6.
+        home = jax if hasattr(jax, "enable_x64") else jax.experimental
+        return home.enable_x64(True)
 
     def compiled(self, layer, args, kwargs):
         """Call a layer within one compiled graph: XLA, or TorchDynamo on PyTorch."""

@@ -309,7 +309,6 @@ def test_names_at_the_top_stay_when_transformers_makes_itself_anew() -> None:
 import sys
 import transformers
 first = sys.modules["transformers"]
-before = {m: vars(m).get("__getattr__") for m in (first,)}
 from headsmith.compat import restore, undo
 restore()
 from transformers import prune_layer
@@ -322,6 +321,5 @@ undo()
 for module in (first, again):
     assert not hasattr(module, "prune_layer")
     assert "__getattr__" not in vars(module) and "__dir__" not in vars(module)
-print(first is again)
 """
-    assert _run(code).strip() in ("True", "False")
+    assert _run(code) == ""

@@ -9,11 +9,13 @@ import pytest
 import torch
 from tiny import MORE_MODELS, TINY_MODELS, batch_for
 from torch import nn
+from transformers.models.mt5.modeling_mt5 import MT5Attention
 
 from headsmith.pruning import LossObjective, describe, masked, objective_for
 from headsmith.pruning import backward as backward_module
 from headsmith.pruning.backward import Outputs
 from headsmith.pruning.families import Description
+from headsmith.pruning.families.t5 import _hands_on_masks
 from headsmith.pruning.objective import Objective
 from headsmith.pruning.processes import seed_of
 from headsmith.pruning.replay import Replay, inference
@@ -103,7 +105,9 @@ def test_equals_one_graph_of_the_whole_model(name: str) -> None:
         torch.testing.assert_close(statistics.gradient, truth["gradient"].double())
         torch.testing.assert_close(
             statistics.gradient_squared, truth["squared"].double(),
-            rtol=1e-6 if "t5" in name else 1e-7, atol=1e-7,
+            # T5's attention of early Transformers 5 rounds more often.
+            rtol=1e-6 if "t5" in name and _hands_on_masks(MT5Attention.forward) else 1e-7,
+            atol=1e-7,
         )  # fmt: skip
         largest = max(largest, float(statistics.cotangents.second_moment.abs().max()))
     assert largest > 0

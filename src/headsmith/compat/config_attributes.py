@@ -11,6 +11,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -96,19 +97,22 @@ def handed_on(config: Any) -> dict[str, Any]:
         Name → default, of those that the configuration does not have and whose default differs
         from that of all.
     """
+    declared = _declared(type(config))  # type: ignore[arg-type]
+    return {name: value for name, value in declared.items() if name not in vars(config)}
+
+
+@cache
+def _declared(config_class: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for cls in type(config).__mro__:
+    for cls in config_class.__mro__:
         init = vars(cls).get("__init__")
         if _is_native(cls) or not isinstance(init, FunctionType):
             continue
         for name, parameter in inspect.signature(init).parameters.items():
-            if name in GENERATION and name not in vars(config):
+            if name in GENERATION:
                 found.setdefault(name, parameter.default)
-    return {
-        name: value
-        for name, value in found.items()
-        if value is not inspect.Parameter.empty and value is not None and value != GENERATION[name]
-    }
+    plain = (inspect.Parameter.empty, None)
+    return {n: v for n, v in found.items() if v not in plain and v != GENERATION[n]}
 
 
 def _is_native(cls: type) -> bool:

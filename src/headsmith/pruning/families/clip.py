@@ -10,7 +10,7 @@ import importlib.metadata
 
 from headsmith.pruning.families.stack import Family, LayerStack, Reader, Site, Tokens
 
-__all__ = ["CLIP", "CLIP_TEXT", "CLIP_VISION", "SIGLIP", "SIGLIP_TEXT", "SIGLIP_VISION"]
+__all__ = ["CLIP", "SIGLIP"]
 
 _SITES = (
     Site(
@@ -35,27 +35,19 @@ def _narrows() -> bool:
     return (int(major), int(minor)) >= (5, 6)
 
 
-_SIGLIP_SITES = _SITES if _narrows() else _SITES[1:]
+def _families(name: str, sites: tuple[Site, ...]) -> tuple[Family, ...]:
+    """Both towers together, that of texts alone, and that of images alone."""
+
+    def tower(path: str, tokens: Tokens) -> LayerStack:
+        return LayerStack(layers=f"{path}encoder.layers", sites=sites, tokens=tokens)
+
+    text, image = tower("text_model.", "encoder"), tower("vision_model.", "image")
+    return (
+        Family(model_types=(name,), stacks=(image, text)),
+        Family(model_types=(f"{name}_text_model",), stacks=(tower("", "encoder"), text)),
+        Family(model_types=(f"{name}_vision_model",), stacks=(tower("", "image"), image)),
+    )
 
 
-def _tower(path: str, tokens: Tokens, sites: tuple[Site, ...]) -> LayerStack:
-    return LayerStack(layers=f"{path}encoder.layers", sites=sites, tokens=tokens)
-
-
-def _both(model_type: str, sites: tuple[Site, ...]) -> Family:
-    towers = (_tower("vision_model.", "image", sites), _tower("text_model.", "encoder", sites))
-    return Family(model_types=(model_type,), stacks=towers)
-
-
-def _one(model_type: str, name: str, tokens: Tokens, sites: tuple[Site, ...]) -> Family:
-    towers = (_tower("", tokens, sites), _tower(f"{name}.", tokens, sites))
-    return Family(model_types=(model_type,), stacks=towers)
-
-
-CLIP = _both("clip", _SITES)
-CLIP_TEXT = _one("clip_text_model", "text_model", "encoder", _SITES)
-CLIP_VISION = _one("clip_vision_model", "vision_model", "image", _SITES)
-
-SIGLIP = _both("siglip", _SIGLIP_SITES)
-SIGLIP_TEXT = _one("siglip_text_model", "text_model", "encoder", _SIGLIP_SITES)
-SIGLIP_VISION = _one("siglip_vision_model", "vision_model", "image", _SIGLIP_SITES)
+CLIP = _families("clip", _SITES)
+SIGLIP = _families("siglip", _SITES if _narrows() else _SITES[1:])

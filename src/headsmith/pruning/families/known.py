@@ -5,14 +5,7 @@ from __future__ import annotations
 from headsmith.pruning.families.albert import ALBERT
 from headsmith.pruning.families.bart import BART, MBART, WHISPER
 from headsmith.pruning.families.bert import BERT
-from headsmith.pruning.families.clip import (
-    CLIP,
-    CLIP_TEXT,
-    CLIP_VISION,
-    SIGLIP,
-    SIGLIP_TEXT,
-    SIGLIP_VISION,
-)
+from headsmith.pruning.families.clip import CLIP, SIGLIP
 from headsmith.pruning.families.deberta import DEBERTA, DEBERTA_V2
 from headsmith.pruning.families.distilbert import DISTILBERT
 from headsmith.pruning.families.gpt2 import GPT2
@@ -42,12 +35,8 @@ KNOWN = (
     PHI3,
     VIT,
     DINOV2,
-    CLIP,
-    CLIP_TEXT,
-    CLIP_VISION,
-    SIGLIP,
-    SIGLIP_TEXT,
-    SIGLIP_VISION,
+    *CLIP,
+    *SIGLIP,
     T5,
     BART,
     MBART,

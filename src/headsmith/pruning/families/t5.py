@@ -97,7 +97,7 @@ class SharedBias:
 def _hands_on_masks(forward: Any) -> bool:
     """Whether T5's attention adds the mask to the bias, and later layers have it from there.
 
-    Until some time after Transformers 5.14; since then each layer adds it to its own scores.
+    So until Transformers 5.14; since then each layer adds it to its own scores.
     """
     return "causal_mask" in inspect.unwrap(forward).__code__.co_varnames
 

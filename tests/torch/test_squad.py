@@ -727,8 +727,14 @@ def test_the_meta_device():
 def test_an_empty_batch():
     head, x = make(), torch.randn(0, 5, 8, dtype=torch.float64)
     assert [tuple(v.shape) for v in head(x)] == [(0, 3), (0, 3), (0, 6), (0, 6), (0,)]
-    with torch.no_grad():
-        assert head(x, p_mask=torch.zeros(0, 5))[2].shape == (0, 6)
+    mask = torch.zeros(0, 5)
+    for grad, chunk_size in itertools.product((True, False), (None, 2)):
+        with torch.set_grad_enabled(grad):
+            assert make(chunk_size=chunk_size)(x, p_mask=mask)[2].shape == (0, 6)
+    none = torch.zeros(0, dtype=torch.long)
+    (loss,) = head(x.requires_grad_(), none, none, none, none, mask)
+    loss.backward()
+    assert (loss.item(), x.grad.shape) == (0.0, (0, 5, 8))
 
 
 @pytest.mark.parametrize("cls", [PoolerStartLogits, PoolerEndLogits, PoolerAnswerClass, SQuADHead])

@@ -250,12 +250,12 @@ def _kept_rows(
     if skip is None:
         example = torch.arange(batch, device=flat.device).repeat_interleave(length)
         scores = row_scores(flat, example, starts, weights, chunk_size=chunk_size)
-        return scores.view(batch, length, -1)
+        return scores.view(batch, length, starts.shape[1])
     rows = (~skip).reshape(-1).nonzero().squeeze(1)
     example = torch.div(rows, length, rounding_mode="floor")
     scores = row_scores(flat.index_select(0, rows), example, starts, weights, chunk_size=chunk_size)
     whole = scores.new_zeros(batch * length, starts.shape[1])
-    return whole.index_copy(0, rows, scores).view(batch, length, -1)
+    return whole.index_copy(0, rows, scores).view(batch, length, starts.shape[1])
 
 
 def row_scores(

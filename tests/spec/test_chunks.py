@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headsmith.spec.chunks import chunk_bounds
+from headsmith.spec.chunks import check_chunk_size, chunk_bounds
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,11 @@ def test_a_negative_length_is_refused():
 def test_a_chunk_size_is_an_integer():
     with pytest.raises(TypeError):
         chunk_bounds(6, 2.0)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "8"])
+def test_a_size_that_no_chunk_can_have(size):
+    for fine in (None, 1, 512):
+        check_chunk_size(fine, "Reader")
+    with pytest.raises(ValueError, match=rf"Reader expects `chunk_size`.*Received: {size!r}\."):
+        check_chunk_size(size, "Reader")

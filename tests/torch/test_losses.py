@@ -384,6 +384,9 @@ def test_errors():
             function(*args)
     with pytest.raises(ValueError, match=r"\(2, 3, 4\), \(9, 5\) and \(2, 3\)"):
         linear_cross_entropy(x, torch.ones(9, 5), y)
+    for smooth in (0.0, 0.1):
+        with pytest.raises(ValueError, match=r"expects `chunk_size`.*Received: 0\."):
+            linear_cross_entropy(x, x[0], y, chunk_size=0, label_smoothing=smooth)
     with pytest.raises(ValueError, match="Received: 'ranking'"):
         sequence_classification_loss(x[0], y[0], problem_type="ranking")
     with pytest.raises(ValueError, match="only with single-label problems"):

@@ -748,6 +748,8 @@ def test_errors_name_what_was_given():
         SQuADHead(SimpleNamespace(hidden_size=4, layer_norm_eps=1e-5, start_n_top=1))
     with pytest.raises(ValueError, match=r"Received: .hard."):
         SQuADHead(CONFIG, answer_start="hard")
+    with pytest.raises(ValueError, match=r"PoolerEndLogits expects `chunk_size`.*Received: 0\."):
+        SQuADHead(CONFIG, chunk_size=0)
     head = make()
     for shape in ((2, 8), (2, 0, 8)):
         with pytest.raises(ValueError, match=r"at least one token. Received: \(2, "):

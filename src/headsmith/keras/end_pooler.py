@@ -13,6 +13,7 @@ from headsmith.keras.end_logits import EndWeights, end_scores
 from headsmith.keras.p_mask import is_masked, mask_scores, without_masked
 from headsmith.keras.pooler import Pooler
 from headsmith.keras.take import state_at
+from headsmith.spec.chunks import check_chunk_size
 from headsmith.spec.configs import read_float
 
 __all__ = ["PoolerEndLogits"]
@@ -56,10 +57,7 @@ class PoolerEndLogits(Pooler):
     ) -> None:
         super().__init__(config, initializer_range=initializer_range, **kwargs)
         name = type(self).__name__
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(
-                f"{name} expects `chunk_size` to be 1 or more, or None. Received: {chunk_size!r}."
-            )
+        check_chunk_size(chunk_size, name)
         self.layer_norm_eps = read_float(as_config(config, name), "layer_norm_eps", name)
         self.chunk_size = chunk_size
         self.dense_0 = self._dense(self.hidden_size, "dense_0")

@@ -30,6 +30,7 @@ from headsmith.keras.label_losses import (
     read_shape,
 )
 from headsmith.keras.loss_functions import shift_left
+from headsmith.spec.chunks import check_chunk_size
 from headsmith.spec.losses import Reduction, check_reduction
 
 __all__ = [
@@ -92,8 +93,7 @@ def linear_cross_entropy(
     bias = None if bias is None else ops.cast(ops.convert_to_tensor(bias), hidden.dtype)
     labels = as_integers(labels)
     classes = _check_shapes(hidden, weight, bias, labels, transposed)
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"Expected `chunk_size` to be 1 or more. Received: {chunk_size}.")
+    check_chunk_size(chunk_size, "linear_cross_entropy")
     if isinstance(labels, np.ndarray):
         check_range(labels, classes, ignore_index)
     flat = ops.reshape(ops.convert_to_tensor(labels), (-1,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-__all__ = ["chunk_bounds"]
+__all__ = ["check_chunk_size", "chunk_bounds"]
 
 
 def chunk_bounds(length: int, chunk_size: int) -> list[tuple[int, int]]:
@@ -35,3 +35,24 @@ def chunk_bounds(length: int, chunk_size: int) -> list[tuple[int, int]]:
     if chunk_size <= 0 or chunk_size >= length:
         return [(0, length)]
     return [(start, min(start + chunk_size, length)) for start in range(0, length, chunk_size)]
+
+
+def check_chunk_size(chunk_size: int | None, reader: str) -> None:
+    """Refuse a size that no chunk can have; None leaves the choice to the function.
+
+    Args:
+        chunk_size: Positions in a chunk, or None.
+        reader: Who asks, for the error.
+
+    Raises:
+        ValueError: It is no whole number, or below 1.
+
+    Example:
+        >>> check_chunk_size(64, "PoolerEndLogits")
+    """
+    if chunk_size is None or (hasattr(chunk_size, "__index__") and chunk_size >= 1):
+        return
+    raise ValueError(
+        f"{reader} expects `chunk_size` to be a whole number, 1 or more, or None. "
+        f"Received: {chunk_size!r}."
+    )

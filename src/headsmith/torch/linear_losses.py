@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from headsmith.spec.chunks import check_chunk_size
 from headsmith.spec.losses import Reduction, check_reduction
 from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values
 from headsmith.torch.losses import IGNORED, divide, shift_left
@@ -69,7 +70,7 @@ def linear_cross_entropy(
         The loop, which label smoothing takes, has both.
 
     Raises:
-        ValueError: Shapes that do not fit, or an unknown reduction.
+        ValueError: Shapes that do not fit, an unknown reduction, or a chunk below one row.
 
     Example:
         >>> import torch
@@ -78,6 +79,7 @@ def linear_cross_entropy(
         '1.3863'
     """
     check_reduction(reduction, num_items_in_batch)
+    check_chunk_size(chunk_size, "linear_cross_entropy")
     if hidden_states.shape[:-1] != labels.shape or hidden_states.shape[-1] != weight.shape[-1]:
         raise ValueError(
             "Expected hidden states (..., hidden), weights (vocab, hidden) and labels (...). "

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from headsmith.spec.chunks import check_chunk_size
 from headsmith.spec.configs import read_float, read_int, read_squad_config
 from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values, no_autocast
 from headsmith.torch.end_logits import EndWeights, end_scores, row_scores
@@ -177,6 +178,10 @@ class PoolerEndLogits(nn.Module):
         chunk_size: At most this many tokens at a time, for long inputs; in training the chunks
             are recomputed in the backward pass. None lets the function choose.
 
+    Raises:
+        AttributeError: A field is missing in `config`; the message names it.
+        ValueError: A field, or `chunk_size`, is out of its range.
+
     Attributes:
         dense_0: Linear, 2 * hidden_size to hidden_size.
         LayerNorm: LayerNorm over hidden_size.
@@ -198,6 +203,7 @@ class PoolerEndLogits(nn.Module):
         self.activation = nn.Tanh()
         self.LayerNorm = nn.LayerNorm(size, eps=read_float(config, "layer_norm_eps", name))
         self.dense_1 = nn.Linear(size, 1)
+        check_chunk_size(chunk_size, name)
         self.chunk_size = chunk_size
 
     def forward(
@@ -463,7 +469,7 @@ class SQuADHead(nn.Module):
 
     Raises:
         AttributeError: A field is missing in `config`; the message names it.
-        ValueError: A field is out of its range, or `answer_start` unknown.
+        ValueError: A field, or `chunk_size`, is out of its range, or `answer_start` unknown.
 
     Example:
         >>> import torch

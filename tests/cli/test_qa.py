@@ -274,6 +274,25 @@ def test_predictions_that_cannot_be_read(headsmith, data, tmp_path, text, messag
     assert "Traceback" not in answer.err
 
 
+def test_predictions_of_lines_that_hold_other_ends_of_lines(headsmith, data, tmp_path):
+    path = tmp_path / "p.jsonl"
+    answers = {"0-0": "The\u2028cat", "0-1": "A small\x85boat"}
+    lines = [{"id": name, "answer": text} for name, text in answers.items()]
+    path.write_text("\n".join(json.dumps(x, ensure_ascii=False) for x in lines), encoding="utf-8")
+    answer = headsmith("qa", "evaluate", path, data, "--format", "json")
+    assert (answer.code, json.loads(answer.out)["HasAns_exact"]) == (0, 100.0)
+
+
+def test_scores_are_numbers_that_a_float_can_hold(headsmith, data, tmp_path):
+    predictions, scores = tmp_path / "p.json", tmp_path / "s.json"
+    predictions.write_text('{"0-0": "The cat"}', encoding="utf-8")
+    for value, code in (("3", 0), ("true", 3), ("NaN", 3), ("9" * 400, 3)):
+        scores.write_text(f'{{"0-0": {value}}}', encoding="utf-8")
+        answer = headsmith("qa", "evaluate", predictions, data, "--no-answer-scores", scores)
+        assert answer.code == code, answer.err
+        assert code == 0 or "the score of '0-0' is no number" in answer.err
+
+
 def test_other_input_that_is_wrong(headsmith, data, tiny_encoder, trained, tmp_path):
     assert headsmith("qa", "evaluate", tmp_path / "none.json", data).code == 3
     assert headsmith("qa", "predict", tiny_encoder, "--data", data).code == 3

@@ -50,6 +50,39 @@ def test_lines_are_known_by_their_look(tmp_path, squad_file, name):
     assert list(read_squad(path)) == questions
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "b.json"])
+def test_a_line_ends_at_a_newline_alone(tmp_path, name):
+    contexts = [f"The cat{end}sleeps." for end in "\u2028\u2029\x85 "]
+    lines = [
+        json.dumps(GOOD | {"id": str(i), "context": c}, ensure_ascii=False)
+        for i, c in enumerate(contexts)
+    ]
+    path = tmp_path / name
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [q.context for q in read_squad(path)] == contexts
+
+
+def test_ids_of_a_stream_that_comes_in_parts():
+    problems, seen = Problems(), set()
+    for number in (1, 2):
+        found = list(read_lines([json.dumps(GOOD)], problems=problems, first=number, seen=seen))
+        assert len(found) == (number == 1)
+    assert problems.counts == {"id used twice": 1}
+
+
+def test_an_answer_that_is_lost_beside_one_that_is_found():
+    answers = [*GOOD["answers"], {"text": "A dog", "answer_start": 3}]
+    (question,), problems = read(GOOD | {"answers": answers})
+    assert [a.text for a in question.answers] == ["The cat"]
+    assert (problems.total, problems.lost) == (0, 1)
+
+
+def test_an_id_that_no_file_can_hold():
+    found, problems = read({**GOOD, "id": "\ud800"}, GOOD)
+    assert [q.id for q in found] == ["good"]
+    assert [(r.id, r.kind) for r in problems.records] == [("line 1", "not Unicode")]
+
+
 def test_a_list_of_records_and_a_single_one(tmp_path):
     path = tmp_path / "list.json"
     for document in ([GOOD], GOOD):

@@ -132,3 +132,8 @@ def tell_problems(output: Output, problems: Problems, source: object) -> None:
             f"{source}: {problems.moved} answers were not where answer_start says; the nearest "
             "place that holds their text was taken."
         )
+    if problems.lost:
+        output.note(
+            f"{source}: {problems.lost} answers are not in their context and were left out; their "
+            "questions have others that are."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,8 @@ def read_predictions(path: Path) -> dict[str, str]:
 
 def _from_lines(text: str, path: Path, cause: Exception | None) -> dict[str, str]:
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): an answer may hold U+2028 and other ends of lines that JSON does not know.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -195,10 +197,15 @@ def read_scores(path: Path) -> dict[str, float]:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected a JSON object, id → number. Received a {_kind(data)}.")
-    for key, value in data.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-            raise DataError(f"{path}: the score of {key!r} is no number. Received {value!r:.40}.")
-    return data
+    return {key: _score(path, key, value) for key, value in data.items()}
+
+
+def _score(path: Path, key: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number beyond all floats
+            if not math.isnan(value):
+                return float(value)
+    raise DataError(f"{path}: the score of {key!r} is no number. Received {value!r:.40}.")
 
 
 def _read(path: Path) -> str:

@@ -170,12 +170,13 @@ def command(
     problems = Problems(refuse=bad == "refuse")
     if data == "-":
         stream = _Arriving(sys.stdin)
+        seen: set[str] = set()  # what an id stands for must not hang on which lines came together
         predictions = _in_turns(
             stream,
             lambda lines, number: predict(
                 opened,
                 featurizer,
-                read_lines(lines, labels=False, problems=problems, first=number + 1),
+                read_lines(lines, labels=False, problems=problems, first=number + 1, seen=seen),
                 options,
                 calibration=calibration,
                 problems=problems,

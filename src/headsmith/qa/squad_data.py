@@ -87,6 +87,8 @@ class Problems:
     records: list[BadRecord] = field(default_factory=list)
     moved: int = 0
     """Answers whose `answer_start` was wrong and that were found elsewhere in the context."""
+    lost: int = 0
+    """Answers that are not in the context, of questions with others that are."""
 
     @property
     def total(self) -> int:
@@ -117,6 +119,7 @@ class Problems:
         self.counts.update(other.counts)
         self.records += other.records[: max(0, _KEPT - len(self.records))]
         self.moved += other.moved
+        self.lost += other.lost
 
 
 def read_squad(
@@ -154,7 +157,8 @@ def read_squad(
             raise DataError(
                 f"{path} is not valid JSON: {error}. Expected a SQuAD file, or JSON lines."
             ) from error
-        yield from read_lines(text.splitlines(), labels=labels, problems=problems)
+        # Not splitlines(): a text may hold U+2028 and other ends of lines that JSON does not know.
+        yield from read_lines(text.split("\n"), labels=labels, problems=problems)
         return
     yield from _questions(_records(document, path), labels, problems)
 
@@ -165,6 +169,7 @@ def read_lines(
     labels: bool = True,
     problems: Problems | None = None,
     first: int = 1,
+    seen: set[str] | None = None,
 ) -> Iterator[Question]:
     """Read questions from JSON lines as they come, for files and streams.
 
@@ -174,6 +179,7 @@ def read_lines(
         labels: as in `read_squad`.
         problems: as in `read_squad`.
         first: number of the first line.
+        seen: ids used before, which those of these lines join; None knows of none.
 
     Raises:
         DataError: a record is refused.
@@ -185,7 +191,7 @@ def read_lines(
         ['Who?']
     """
     problems = Problems(refuse=True) if problems is None else problems
-    yield from _questions(_parsed(lines, problems, first), labels, problems)
+    yield from _questions(_parsed(lines, problems, first), labels, problems, seen)
 
 
 def _looks_like_lines(text: str) -> bool:
@@ -239,15 +245,21 @@ def _records(document: Any, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _questions(
-    records: Iterable[tuple[str, Any]], labels: bool, problems: Problems
+    records: Iterable[tuple[str, Any]],
+    labels: bool,
+    problems: Problems,
+    seen: set[str] | None = None,
 ) -> Iterator[Question]:
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     for place, record in records:
         if not isinstance(record, dict):
             problems.add(place, "not a record", "expected a JSON object with a question.")
             continue
         id_ = record.get("id")
         name = str(id_) if isinstance(id_, (str, int)) and str(id_) else place
+        if not _is_text(name):
+            problems.add(place, "not Unicode", "the id holds half a surrogate pair.")
+            continue
         found = _question(name, record, labels, problems)
         if found is None:
             continue
@@ -309,6 +321,8 @@ def _question(
             f"its answer {given[0][0]!r:.60} is not in the context.",
         )
         return None
+    if labels:
+        problems.lost += len(given) - len(answers)
     if not given and impossible is None and not labels:
         return Question(name, asked, context, (), None)
     return Question(name, asked, context, answers, not answers if labels else impossible)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from headsmith.spec import reference
 from headsmith.torch import linear_losses, losses
@@ -160,6 +161,27 @@ def test_the_loop_can_be_differentiated_twice(monkeypatch):
     assert torch.autograd.gradgradcheck(
         lambda h, w: linear_cross_entropy(h, w, y, chunk_size=2), (h, w)
     )
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1])
+def test_from_hidden_states_in_transforms_of_functions(smooth):
+    h, tangent = torch.randn(2, 5, 3, dtype=torch.float64)
+    w, y = torch.randn(4, 3, dtype=torch.float64), torch.tensor([0, 1, -100, 3, 2])
+
+    def loss(h):
+        return linear_cross_entropy(h, w, y, label_smoothing=smooth, chunk_size=2)
+
+    def truth(h):
+        return F.cross_entropy(h @ w.T, y, label_smoothing=smooth)
+
+    torch.testing.assert_close(torch.func.grad(loss)(h), torch.func.grad(truth)(h))
+    torch.testing.assert_close(torch.func.hessian(loss)(h), torch.func.hessian(truth)(h))
+    torch.testing.assert_close(
+        torch.func.vmap(torch.func.grad(loss))(h.expand(3, 5, 3))[0], torch.func.grad(truth)(h)
+    )
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(loss(forward_ad.make_dual(h, tangent))).tangent
+    torch.testing.assert_close(found, (torch.func.grad(truth)(h) * tangent).sum())
 
 
 @pytest.mark.parametrize("low", [torch.float16, torch.bfloat16])

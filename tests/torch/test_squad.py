@@ -12,6 +12,7 @@ import torch.nn.utils.prune
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd import forward_ad
 
 from headsmith.spec import reference
 from headsmith.spec.configs import SquadHeadConfig
@@ -189,6 +190,20 @@ def test_gradcheck_and_second_derivatives():
         assert torch.autograd.gradcheck(lambda x, p=p_mask: head(x, **label, p_mask=p)[0], x)
         assert torch.autograd.gradgradcheck(lambda x, p=p_mask: head(x, **label, p_mask=p)[0], x)
         assert torch.autograd.gradcheck(lambda x, p=p_mask: head(x, p_mask=p)[2], x)
+
+
+def test_forward_derivatives_are_those_of_the_backward_pass():
+    x, tangent = torch.randn(2, 2, 5, 8, dtype=torch.float64)
+    mask = torch.tensor([[0, 0, 1, 0, 1], [1, 0, 0, 0, 0]])
+    label = labels(2, 5, p_mask=mask)
+    calls = (lambda h, x: h(x, **label, p_mask=mask)[0], lambda h, x: h(x, p_mask=mask)[2].sum())
+    for call, frozen in itertools.product(calls, (False, True)):
+        head = make().requires_grad_(not frozen)
+        with forward_ad.dual_level():
+            out = call(head, forward_ad.make_dual(x, tangent))
+            found = forward_ad.unpack_dual(out).tangent
+        (gradient,) = torch.autograd.grad(call(head, y := x.clone().requires_grad_()), y)
+        torch.testing.assert_close(found, (gradient * tangent).sum())
 
 
 # The end scores, each way to them

@@ -10,6 +10,7 @@ import contextlib
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 __all__ = ["autocast_dtype", "compute_dtype", "may_read_values", "no_autocast"]
 
@@ -21,9 +22,9 @@ def may_read_values(*tensors: Tensor | None) -> bool:
         tensors: The tensors; None is passed over.
 
     Returns:
-        False under `torch.compile`, `torch.export`, `torch.jit.trace` and `torch.func`
-        transforms, on the meta device, and for tensor subclasses such as fake tensors and
-        DTensor. True otherwise.
+        False under `torch.compile`, `torch.export`, `torch.jit.trace`, `torch.func` transforms
+        and forward-mode differentiation, on the meta device, and for tensor subclasses such as
+        fake tensors and DTensor. True otherwise.
 
     Example:
         >>> import torch
@@ -31,6 +32,8 @@ def may_read_values(*tensors: Tensor | None) -> bool:
         (True, False)
     """
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    if forward_ad._current_level >= 0:  # a dual number's tangent is lost in what is written to
         return False
     for tensor in tensors:  # a loop, since this runs in losses of a few microseconds
         if tensor is not None and (

@@ -6,8 +6,8 @@ before the product, so a masked language model multiplies a seventh of them.
 
 The work is done by `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), and
 by a loop of checkpointed chunks elsewhere: label smoothing, autocast, mixed dtypes, captured
-graphs, second derivatives. The idea is that of Cut Cross-Entropy (Wijmans et al. 2024,
-https://arxiv.org/abs/2411.09009) and of Liger-Kernel's fused linear cross-entropy.
+graphs, `torch.func`, forward-mode differentiation. The idea is that of Cut Cross-Entropy (Wijmans
+et al. 2024, https://arxiv.org/abs/2411.09009) and of Liger-Kernel's fused linear cross-entropy.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def linear_cross_entropy(
     Returns:
         Scalar, or (...) with "none". float32, or float64 for float64. Where torch's function
         does it, a scalar has one backward pass: no `retain_graph=True`, no second derivatives.
-        The loop, which label smoothing takes, has both.
+        The loop, which label smoothing takes, has both; under `torch.func.grad` and its kin it
+        keeps the logits of all chunks.
 
     Raises:
         ValueError: Shapes that do not fit, an unknown reduction, or a chunk below one row.
@@ -179,7 +180,9 @@ def _loop(
         (hidden[first : first + size], target[first : first + size])
         for first in range(0, max(hidden.shape[0], 1), size)
     ]
-    if torch.is_grad_enabled():
+    # What torch.func differentiates cannot be made again: it forbids the hooks that takes.
+    hooked = torch.compiler.is_compiling() or torch._C._autograd._saved_tensors_hooks_is_enabled()
+    if torch.is_grad_enabled() and hooked:
         losses = [
             checkpoint(score, *part, weight, bias, use_reentrant=False, preserve_rng_state=False)
             for part in parts

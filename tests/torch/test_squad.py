@@ -686,6 +686,49 @@ def test_adapters_hooks_and_replaced_layers_are_called():
         )
 
 
+def test_a_weight_that_wraps_others_is_left_to_its_layer():
+    """A quantised weight knows how to multiply, not how to be split in two."""
+
+    class Wrapped(torch.Tensor):
+        @staticmethod
+        def __new__(cls, inner):
+            return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __tensor_flatten__(self):
+            return ["inner"], None
+
+        @staticmethod
+        def __tensor_unflatten__(inner, context, size, stride):
+            return Wrapped(inner["inner"])
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is nn.functional.linear:
+                x, weight, bias = args
+                return func(x, weight.inner, bias)
+            if func is torch.Tensor.chunk:
+                raise NotImplementedError(func)
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            return args[0] if func is torch.ops.aten.detach.default else NotImplemented
+
+    head, x = make().requires_grad_(False), torch.randn(2, 5, 8, dtype=torch.float64)
+    mask = torch.tensor([[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]])
+    label = labels(2, 5, p_mask=mask)
+    calls = ({"p_mask": mask}, label | {"p_mask": mask})
+    expected = [head(x, **kwargs) for kwargs in calls]
+    layer = head.end_logits.dense_0
+    layer.weight = nn.Parameter(Wrapped(layer.weight.detach()), requires_grad=False)
+    assert type(layer.weight) is Wrapped
+    for kwargs, truth in zip(calls, expected, strict=True):
+        torch.testing.assert_close(head(x, **kwargs), truth)
+
+
 def test_a_hook_on_all_modules_sees_every_layer():
     head, x = make(), torch.randn(2, 7, 8, dtype=torch.float64)
     seen = set()

@@ -222,6 +222,35 @@ def test_attention_has_the_configs_heads():
         AttentionPooling(8, 3)
 
 
+@pytest.mark.parametrize("mask_kind", ["none", "left", "empty"])
+def test_attention_calls_layers_that_are_not_plain(mask_kind):
+    """Of an adapter around `key` or `value` the weights tell half, of a quantised layer nothing."""
+
+    class Adapter(nn.Module):
+        def __init__(self, base, change):
+            super().__init__()
+            self.base, self.change, self.weight, self.bias = base, change, base.weight, base.bias
+
+        def forward(self, x):
+            return self.base(x) + x @ self.change.T
+
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    rng = np.random.default_rng(0)
+    mask = mask_of(mask_kind, 2, 5, rng)
+    mask = None if mask is None else torch.from_numpy(mask)
+    for name in ("key", "value"):
+        plain, adapted, merged = pooling(8, 2), pooling(8, 2), pooling(8, 2)
+        change = torch.randn(8, 8, dtype=torch.float64)
+        setattr(adapted, name, Adapter(getattr(adapted, name), change))
+        with torch.no_grad():
+            getattr(merged, name).weight += change
+        torch.testing.assert_close(adapted(x, mask), merged(x, mask))
+        calls = []
+        getattr(plain, name).register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        torch.testing.assert_close(plain(x, mask), pooling(8, 2)(x, mask))
+        assert calls == [1]
+
+
 def test_attention_never_makes_keys_for_every_token():
     module, seen = pooling(64, 4, torch.float32), []
 

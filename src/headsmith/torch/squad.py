@@ -27,6 +27,7 @@ from headsmith.torch.eager import autocast_dtype, compute_dtype, may_read_values
 from headsmith.torch.end_logits import EndWeights, end_scores, row_scores
 from headsmith.torch.losses import question_answering_loss
 from headsmith.torch.p_mask import is_masked, mask_scores
+from headsmith.torch.plain import is_plain
 from headsmith.torch.squad_output import SquadHeadOutput
 from headsmith.torch.summary import last_token
 from headsmith.torch.take_rows import take_rows
@@ -275,10 +276,10 @@ class PoolerEndLogits(nn.Module):
     def _is_plain(self) -> bool:
         """Are the layers what `__init__` made, so that their weights say all about them?"""
         return (
-            _is_plain(self.dense_0, nn.Linear)
-            and _is_plain(self.activation, nn.Tanh)
-            and _is_plain(self.LayerNorm, nn.LayerNorm)
-            and _is_plain(self.dense_1, nn.Linear)
+            is_plain(self.dense_0, nn.Linear)
+            and is_plain(self.activation, nn.Tanh)
+            and is_plain(self.LayerNorm, nn.LayerNorm)
+            and is_plain(self.dense_1, nn.Linear)
         )
 
 
@@ -292,19 +293,6 @@ def _warn_of_half(given: str) -> None:
         "loss. Give both to train it, or neither.",
         UserWarning,
         stacklevel=6,  # the line that called the head
-    )
-
-
-def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    return (
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and "forward" not in module.__dict__
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and not module._backward_hooks
-        and not module._backward_pre_hooks
-        and not nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
     )
 
 
@@ -671,9 +659,9 @@ class SQuADHead(nn.Module):
             self.end_logits.chunk_size is None
             and p_mask.shape == hidden_states.shape[:2]
             and may_read_values(hidden_states, p_mask, cls_index, self.start_logits.dense.weight)
-            and _is_plain(self.start_logits, PoolerStartLogits)
-            and _is_plain(self.end_logits, PoolerEndLogits)
-            and _is_plain(self.answer_class, PoolerAnswerClass)
+            and is_plain(self.start_logits, PoolerStartLogits)
+            and is_plain(self.end_logits, PoolerEndLogits)
+            and is_plain(self.answer_class, PoolerAnswerClass)
             and self.end_logits._is_plain()
         )
 

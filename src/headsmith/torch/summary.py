@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from headsmith.spec.configs import read_summary_config
 from headsmith.torch.activations import get_activation
 from headsmith.torch.eager import compute_dtype, no_autocast
+from headsmith.torch.plain import is_plain
 
 __all__ = ["AttentionPooling", "SequenceSummary", "attention_pool", "last_token", "summarize"]
 
@@ -156,15 +157,20 @@ def attention_pool(
     if attention_mask is not None:
         hidden_states = hidden_states.masked_fill((attention_mask == 0).unsqueeze(-1), 0.0)
     scores = torch.nn.functional.linear(hidden_states, wide).transpose(-1, -2)
-    scores = scores.to(compute_dtype(scores.dtype)) / math.sqrt(size)
-    if attention_mask is not None:
-        scores = scores.masked_fill((attention_mask == 0).unsqueeze(-2), -1e30)
     with no_autocast(hidden_states):
-        probs = scores.softmax(-1).to(hidden_states.dtype)
+        probs = _attention(scores, size, attention_mask).to(hidden_states.dtype)
         pooled = probs @ hidden_states  # (..., heads, H)
     per_head = value_weight.view(heads, size, -1)
     mixed = (per_head @ pooled.unsqueeze(-1)).squeeze(-1).flatten(-2)
     return mixed + value_bias.to(mixed.dtype)
+
+
+def _attention(scores: Tensor, size: int, attention_mask: Tensor | None) -> Tensor:
+    """Give the probabilities (..., heads, seq), in float32 or above, of heads `size` wide."""
+    scores = scores.to(compute_dtype(scores.dtype)) / math.sqrt(size)
+    if attention_mask is not None:
+        scores = scores.masked_fill((attention_mask == 0).unsqueeze(-2), -1e30)
+    return scores.softmax(-1)
 
 
 class AttentionPooling(nn.Module):
@@ -174,6 +180,9 @@ class AttentionPooling(nn.Module):
     (Yang et al. 2019, https://github.com/zihangdai/xlnet/blob/master/modeling.py), a learned
     vector attending to the tokens; also the "pooling by multi-head attention" of Lee et al.
     2019 (https://arxiv.org/abs/1810.00825) with one seed.
+
+    If `key` or `value` was replaced (adapters, quantised layers) or carries hooks, they are
+    called, which makes a key and a value for each token.
 
     Args:
         hidden_size: Width of the hidden states.
@@ -206,6 +215,8 @@ class AttentionPooling(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Map (..., seq, H) to (..., H); see `attention_pool`."""
+        if not (is_plain(self.key, nn.Linear) and is_plain(self.value, nn.Linear)):
+            return self._called(hidden_states, attention_mask)
         pooled = attention_pool(
             hidden_states,
             self.query,
@@ -214,6 +225,18 @@ class AttentionPooling(nn.Module):
             self.value.bias,
             attention_mask,
         )
+        result: Tensor = self.output(pooled)
+        return result
+
+    def _called(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if attention_mask is not None:
+            hidden_states = hidden_states.masked_fill((attention_mask == 0).unsqueeze(-1), 0.0)
+        heads, size = self.query.shape
+        keys = self.key(hidden_states).unflatten(-1, (heads, size))
+        values = self.value(hidden_states).unflatten(-1, (heads, size))
+        scores = (keys * self.query).sum(-1).transpose(-1, -2)
+        probs = _attention(scores, size, attention_mask).to(values.dtype)
+        pooled = (probs.unsqueeze(-2) @ values.transpose(-3, -2)).flatten(-3)
         result: Tensor = self.output(pooled)
         return result
 

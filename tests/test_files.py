@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headsmith.errors import OutputError
-from headsmith.files import check_target, new_folder
+from headsmith.files import check_file, check_target, new_folder, write_file
 
 
 def test_the_folder_appears_whole(tmp_path: Path) -> None:
@@ -73,3 +73,26 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="cannot be written to"):
         check_target(tmp_path / "out")
+
+
+def test_a_file_that_cannot_be_written_is_told_early(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("old")
+    check_file(tmp_path / "new")
+    check_file(there, overwrite=True)
+    for path, message in (
+        (there, "exists. Nothing was changed"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "new", "none cannot be written to, or is no folder"),
+        (there / "new", "there cannot be written to, or is no folder"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_file(path)
+        with pytest.raises(OutputError, match=message):
+            write_file(path, "new")
+    assert (there.read_text(), len(list(tmp_path.iterdir()))) == ("old", 1)
+
+
+def test_half_a_surrogate_pair_is_written_as_a_question_mark(tmp_path: Path) -> None:
+    write_file(tmp_path / "a", "a \udcff é")
+    assert (tmp_path / "a").read_bytes() == "a ? é".encode()

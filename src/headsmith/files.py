@@ -12,7 +12,14 @@ from pathlib import Path
 
 from headsmith.errors import OutputError
 
-__all__ = ["check_target", "clear_unfinished", "new_folder", "replace_file", "write_file"]
+__all__ = [
+    "check_file",
+    "check_target",
+    "clear_unfinished",
+    "new_folder",
+    "replace_file",
+    "write_file",
+]
 
 _TRIES = 100  # to replace a folder that others replace at the same time
 
@@ -88,16 +95,15 @@ def clear_unfinished(path: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def write_file(path: Path, contents: str | bytes, *, overwrite: bool = False) -> None:
-    """Write a new file, whole or not at all.
+def check_file(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse early what `write_file` would refuse at the end of long work.
 
     Args:
-        path: the file; its folder must exist.
-        contents: what to write; text as UTF-8.
-        overwrite: replace a file that is there; it stays whole until the new one is.
+        path: the file to be written.
+        overwrite: whether a file that is there may be replaced.
 
     Raises:
-        OutputError: it exists, or it cannot be written; then nothing has changed.
+        OutputError: it exists, or its folder is not there or cannot be written to.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Name a file to write, such as {path}/report.html.")
@@ -106,7 +112,27 @@ def write_file(path: Path, contents: str | bytes, *, overwrite: bool = False) ->
             f"{path} exists. Nothing was changed. Choose another file, or replace it with "
             "--overwrite."
         )
-    data = contents.encode() if isinstance(contents, str) else contents
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{folder} cannot be written to, or is no folder. Make it, or choose another file."
+        )
+
+
+def write_file(path: Path, contents: str | bytes, *, overwrite: bool = False) -> None:
+    """Write a new file, whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        contents: what to write; text as UTF-8, with a question mark for half a surrogate pair,
+            which names of files and strange data may hold.
+        overwrite: replace a file that is there; it stays whole until the new one is.
+
+    Raises:
+        OutputError: it exists, or it cannot be written; then nothing has changed.
+    """
+    check_file(path, overwrite=overwrite)
+    data = contents.encode(errors="replace") if isinstance(contents, str) else contents
     _write_whole(path, data, 0o666 & ~_umask())
 
 

@@ -274,6 +274,20 @@ def test_predictions_that_cannot_be_read(headsmith, data, tmp_path, text, messag
     assert "Traceback" not in answer.err
 
 
+def test_files_that_cannot_be_written_are_told_before_the_work(headsmith, data, tmp_path):
+    none, there = tmp_path / "none", tmp_path / "p.json"
+    for option in ("-o", "--no-answer-scores"):
+        answer = headsmith("qa", "predict", none, "--data", data, option, none / "p.json")
+        assert answer.code == 5, answer.err
+        assert "Make it, or choose another file" in answer.err
+    answer = headsmith(
+        "qa", "predict", none, "--data", data, "-o", there, "--no-answer-scores", there
+    )
+    assert (answer.code, "files of their own" in answer.err) == (2, True)
+    answer = headsmith("qa", "evaluate", there, data, "--per-question", none / "each.jsonl")
+    assert answer.code == 5, answer.err
+
+
 def test_predictions_of_lines_that_hold_other_ends_of_lines(headsmith, data, tmp_path):
     path = tmp_path / "p.jsonl"
     answers = {"0-0": "The\u2028cat", "0-1": "A small\x85boat"}

@@ -97,7 +97,7 @@ def test_a_record_of_wrong_values(headsmith: Run, run_folder: Path, tmp_path: Pa
 def test_nowhere_to_write(headsmith: Run, run_folder: Path, tmp_path: Path) -> None:
     answer = headsmith("report", run_folder, "-o", tmp_path / "no" / "such" / "page.html")
     assert answer.code == 5
-    assert "Could not write" in answer.err
+    assert "cannot be written to, or is no folder" in answer.err
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,6 +295,8 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists and is not empty"):
         save(model, tmp_path / "m")
     assert [p.name for p in (tmp_path / "m").iterdir()] == ["precious.txt"]
+    save(model, tmp_path / "m", overwrite=True, texts={"odd.txt": "a file named \udcff"})
+    assert (tmp_path / "m" / "odd.txt").read_text() == "a file named ?"
     save(model, tmp_path / "m", overwrite=True, texts={"note.txt": "hello"})
     assert (tmp_path / "m/note.txt").read_text() == "hello"
     assert not (tmp_path / "m/precious.txt").exists()

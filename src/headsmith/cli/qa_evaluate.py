@@ -13,7 +13,7 @@ import click
 from headsmith.cli.output import Output, output_options
 from headsmith.cli.qa_common import read_labelled, refuse_option, tell_problems
 from headsmith.errors import DataError
-from headsmith.files import write_file
+from headsmith.files import check_file, write_file
 
 __all__ = ["command", "read_predictions", "read_scores"]
 
@@ -78,6 +78,8 @@ def command(
     from headsmith.qa.metrics import evaluate
     from headsmith.qa.squad_data import Problems
 
+    if per_question is not None:
+        check_file(per_question, overwrite=overwrite)
     problems = Problems()
     questions = read_labelled(data, bad, problems)
     given = read_predictions(predictions)

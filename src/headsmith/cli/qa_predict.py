@@ -23,8 +23,8 @@ from headsmith.cli.qa_common import (
     refuse_option,
     tell_problems,
 )
-from headsmith.errors import DataError, OutputError
-from headsmith.files import write_file
+from headsmith.errors import DataError
+from headsmith.files import check_file, write_file
 
 if TYPE_CHECKING:
     from headsmith.qa.decoding import Prediction
@@ -142,10 +142,10 @@ def command(
     if threshold is not None and math.isnan(threshold):
         raise click.UsageError("--threshold is a number. Received nan.")
     for file in (out, scores_file):
-        if file is not None and file.exists() and not overwrite:
-            raise OutputError(
-                f"{file} exists. Choose another file, or replace it with --overwrite."
-            )
+        if file is not None:
+            check_file(file, overwrite=overwrite)
+    if out is not None and out == scores_file:
+        raise click.UsageError("Give --out and --no-answer-scores files of their own.")
     text = None if context is None else _context(context)
     if data not in (None, "-") and not Path(str(data)).is_file():
         raise DataError(f"The data file {data} does not exist.")

@@ -118,12 +118,12 @@ def save(
 
 
 def write_texts(folder: Path, texts: Mapping[str, str | bytes]) -> None:
-    """Write files below `folder`, path → contents; text is written as UTF-8."""
+    """Write files below `folder`, path → contents; text is written as `write_file` does."""
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(text, str):
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="replace")
         else:
             path.write_bytes(text)
 

@@ -73,6 +73,13 @@ def test_per_token_losses_are_the_truth(loss, p, smooth):
         )
 
 
+def test_a_sequence_of_no_tokens_costs_nothing():
+    y = torch.zeros(2, 0, dtype=torch.long)
+    assert causal_language_modeling_loss(torch.randn(2, 0, 4), y).item() == 0
+    hidden, weight = torch.randn(2, 0, 3), torch.randn(4, 3)
+    assert causal_language_modeling_loss_from_hidden(hidden, weight, y).item() == 0
+
+
 def test_the_truth_of_the_shift():
     logits, labels = draw(3, 5, 4, 0.2)
     for smooth, items in ((0.0, None), (0.1, 9)):

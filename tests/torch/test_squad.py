@@ -816,6 +816,8 @@ def test_errors_name_what_was_given():
     for pooler in (head.end_logits, head.answer_class):
         with pytest.raises(AssertionError, match="One of start_states, start_positions"):
             pooler(x)
+    with pytest.raises(ValueError, match=r"attention_mask.*Received: \(2, 4\) beside \(2, 5, 8\)"):
+        head(x, attention_mask=torch.ones(2, 4))
     bad = labels(2, 5) | {"cls_index": torch.tensor([0, 5])}
     for mask in (None, torch.zeros(2, 5)):
         with pytest.raises((IndexError, RuntimeError), match=r"5"):

@@ -65,6 +65,8 @@ def shift_left(labels: Tensor, ignore_index: int = IGNORED) -> Tensor:
         >>> shift_left(torch.tensor([[5, 6, 7]])).tolist()
         [[6, 7, -100]]
     """
+    if labels.shape[-1] == 0:
+        return labels  # padding would make a place of none
     return F.pad(labels[..., 1:], (0, 1), value=ignore_index)
 
 

@@ -29,7 +29,7 @@ from headsmith.torch.losses import question_answering_loss
 from headsmith.torch.p_mask import is_masked, mask_scores
 from headsmith.torch.plain import is_plain
 from headsmith.torch.squad_output import SquadHeadOutput
-from headsmith.torch.summary import last_token
+from headsmith.torch.summary import check_attention_mask, last_token
 from headsmith.torch.take_rows import take_rows
 
 __all__ = [
@@ -355,6 +355,7 @@ class PoolerAnswerClass(nn.Module):
         Raises:
             AssertionError: Neither start is given (the type 4.34 raised).
             RuntimeError: A position is out of range.
+            ValueError: The attention mask is of another shape.
         """
         if start_positions is not None:
             start_states = state_at(hidden_states, start_positions)
@@ -363,6 +364,7 @@ class PoolerAnswerClass(nn.Module):
         if cls_index is not None:
             cls_state = state_at(hidden_states, cls_index)
         elif attention_mask is not None:
+            check_attention_mask(attention_mask, hidden_states)
             cls_state = state_at(hidden_states, last_token(attention_mask))
         else:
             cls_state = hidden_states[:, -1]

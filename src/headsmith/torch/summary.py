@@ -16,7 +16,14 @@ from headsmith.torch.activations import get_activation
 from headsmith.torch.eager import compute_dtype, no_autocast
 from headsmith.torch.plain import is_plain
 
-__all__ = ["AttentionPooling", "SequenceSummary", "attention_pool", "last_token", "summarize"]
+__all__ = [
+    "AttentionPooling",
+    "SequenceSummary",
+    "attention_pool",
+    "check_attention_mask",
+    "last_token",
+    "summarize",
+]
 
 
 def last_token(attention_mask: Tensor) -> Tensor:
@@ -35,6 +42,28 @@ def last_token(attention_mask: Tensor) -> Tensor:
     """
     length = attention_mask.shape[-1]
     return length - 1 - (attention_mask != 0).flip(-1).int().argmax(-1)
+
+
+def check_attention_mask(attention_mask: Tensor, hidden_states: Tensor) -> None:
+    """Refuse a mask that does not tell of each position whether it is a token.
+
+    Args:
+        attention_mask: Tensor (..., seq).
+        hidden_states: Tensor (..., seq, H).
+
+    Raises:
+        ValueError: The shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> check_attention_mask(torch.ones(2, 5), torch.ones(2, 5, 8))
+    """
+    if attention_mask.shape != hidden_states.shape[:-1]:
+        raise ValueError(
+            "Expected an `attention_mask` of shape (..., seq) beside hidden states "
+            f"(..., seq, hidden). Received: {tuple(attention_mask.shape)} beside "
+            f"{tuple(hidden_states.shape)}."
+        )
 
 
 def _pick(hidden_states: Tensor, index: Tensor) -> Tensor:
@@ -79,12 +108,8 @@ def summarize(
         >>> summarize(h, "mean", attention_mask=torch.tensor([[1, 1, 0]])).item()
         2.0
     """
-    if attention_mask is not None and attention_mask.shape != hidden_states.shape[:-1]:
-        raise ValueError(
-            "Expected an `attention_mask` of shape (..., seq) beside hidden states "
-            f"(..., seq, hidden). Received: {tuple(attention_mask.shape)} beside "
-            f"{tuple(hidden_states.shape)}."
-        )
+    if attention_mask is not None:
+        check_attention_mask(attention_mask, hidden_states)
     if summary_type == "last":
         if attention_mask is None:
             return hidden_states[:, -1]

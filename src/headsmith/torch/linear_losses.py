@@ -181,7 +181,8 @@ def _loop(
         for first in range(0, max(hidden.shape[0], 1), size)
     ]
     # What torch.func differentiates cannot be made again: it forbids the hooks that takes.
-    hooked = torch.compiler.is_compiling() or torch._C._autograd._saved_tensors_hooks_is_enabled()
+    allowed = torch._C._autograd._saved_tensors_hooks_is_enabled  # type: ignore[attr-defined]
+    hooked = torch.compiler.is_compiling() or allowed()
     if torch.is_grad_enabled() and hooked:
         losses = [
             checkpoint(score, *part, weight, bias, use_reentrant=False, preserve_rng_state=False)

@@ -39,6 +39,14 @@ def test_one_budget_is_given(given: dict[str, Any], message: str) -> None:
         one_budget(given)
 
 
+@pytest.mark.parametrize("length", [0, -5])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_flops_are_counted_for_some_tokens(length: int, rounds: int) -> None:
+    model = TINY_MODELS["bert"]()
+    with pytest.raises(BudgetError, match=f"1 token or more. Received length={length}"):
+        prune(model, _data(model), flops=0.5, length=length, rounds=rounds)
+
+
 @pytest.mark.parametrize("value", [-1, 0.5, None])
 def test_floors_are_counts(value: Any) -> None:
     with pytest.raises(BudgetError, match=f"heads is 0 or more. Received {value}"):

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tiny import TINY_MODELS, batch_for
 from torch import nn
 
-from headsmith.pruning import apply_plan, distil, make_plan, objective_for, output_error, prune
+from headsmith.errors import BudgetError
+from headsmith.pruning import (
+    apply_plan,
+    carry_out,
+    describe,
+    distil,
+    make_plan,
+    objective_for,
+    output_error,
+    prune,
+)
+from headsmith.spec.plan import PrunePlan
 
 _MINUTES = 1 / 60
 
@@ -78,3 +91,25 @@ def test_as_part_of_a_job() -> None:
     assert result.distilled is not None
     assert result.distilled.after <= result.distilled.before
     assert "distillation" in result.seconds
+
+
+@pytest.mark.parametrize("minutes", [-1, float("inf"), float("nan"), "10"])
+def test_a_time_that_never_ends_is_refused_before_the_work(minutes: Any) -> None:
+    model = TINY_MODELS["bert"]()
+    data, objective = _data(model, 2), objective_for(model)
+    calls: list[Callable[[], object]] = [
+        lambda: prune(model, data, flops=0.5, finetune_minutes=minutes),
+        lambda: carry_out(model, PrunePlan("bert"), data, finetune_minutes=minutes),
+        lambda: distil(model, model, data, objective, minutes=minutes),
+    ]
+    for call in calls:
+        with pytest.raises(BudgetError, match=f"0 or more. Received {minutes!r}"):
+            call()
+    assert describe(model).shapes == describe(TINY_MODELS["bert"]()).shapes
+
+
+def test_no_time_at_all_trains_nothing() -> None:
+    dense, pruned, data = _cut("bert")
+    found = distil(dense, pruned, data, objective_for(dense), minutes=0)
+    assert found.steps == 0
+    assert found.after == found.before

@@ -336,6 +336,7 @@ def test_several_processes_are_refused() -> None:
         ({"flops": 0.5, "begin": 0.8}, ValueError, "Received 0.8 and 0.7"),
         ({"flops": 0.5, "every": 0}, ValueError, "1 or more"),
         ({"flops": 0.5, "batches": 0}, ValueError, "1 or more"),
+        ({"flops": 0.5, "length": 0}, ValueError, "1 or more"),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -78,8 +78,11 @@ class Budget:
             length: tokens of a sequence, for FLOPs.
 
         Raises:
-            BudgetError: what cannot be removed alone takes more than `max_bytes`.
+            BudgetError: what cannot be removed alone takes more than `max_bytes`, or `length` is
+                below 1.
         """
+        if length < 1:
+            raise BudgetError(f"FLOPs are counted for 1 token or more. Received length={length}.")
         if self.kind == "flops":
             return (lambda s, kept: s.flops(length, kept)), self.amount * total_flops(
                 shapes, length
@@ -130,6 +133,6 @@ def one_budget(given: Mapping[str, float | None]) -> Budget:
     elif not (isinstance(amount, int | float) and 0 < amount <= 1):
         raise BudgetError(
             f"{kind} is the fraction to keep, above 0 and at most 1 (0.6 keeps 60%). "
-            f"Received {amount}."
+            f"Received {amount!r}."
         )
     return Budget(kind, amount)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from headsmith.errors import BudgetError
 from headsmith.pruning.compare import output_error
 from headsmith.pruning.data import Batch
 from headsmith.pruning.objective import Objective
@@ -42,7 +43,7 @@ from headsmith.pruning.work import (
     name_of,
 )
 
-__all__ = ["Distilled", "distil"]
+__all__ = ["Distilled", "check_minutes", "distil"]
 
 _HELD_OUT = 8
 _RATE = 2e-4
@@ -64,6 +65,18 @@ class Distilled:
     before: float
     after: float
     steps: int
+
+
+def check_minutes(minutes: float) -> None:
+    """Refuse a time that never ends.
+
+    Raises:
+        BudgetError: it is negative, infinite or not a number.
+    """
+    if not (isinstance(minutes, int | float) and 0 <= minutes < math.inf):
+        raise BudgetError(
+            f"Distillation takes a number of minutes, 0 or more. Received {minutes!r}."
+        )
 
 
 def distil(
@@ -88,7 +101,11 @@ def distil(
         seed: of the order of the batches.
         work: where the outcome is kept, and taken from.
         step: called with (seconds spent, seconds in all), both whole.
+
+    Raises:
+        BudgetError: `minutes` is negative, infinite or not a number.
     """
+    check_minutes(minutes)
     trained = _trained(pruned)
     work, key = work or Work(), ""
     if work.folder is not None:
@@ -190,7 +207,7 @@ class _Together:
     @property
     def done(self) -> float:
         """Share of the time that is over; may exceed 1."""
-        return self.spent / self._seconds
+        return self.spent / self._seconds if self._seconds else 1.0
 
     def mean_gradients(self) -> bool:
         """Make gradients the mean over the processes that have some; tell whether any has."""

@@ -145,8 +145,11 @@ class GradualPruning(TrainerCallback, ExportableState):
                 "begin and end are fractions of the training, 0 ≤ begin < end ≤ 1. "
                 f"Received {begin} and {end}."
             )
-        if (every is not None and every < 1) or batches < 1:
-            raise ValueError(f"every and batches are 1 or more. Received {every} and {batches}.")
+        if (every is not None and every < 1) or batches < 1 or length < 1:
+            raise ValueError(
+                "every, batches and length are 1 or more. "
+                f"Received {every}, {batches} and {length}."
+            )
         self.flops, self.params, self.schedule = flops, params, schedule
         self.begin, self.end, self.every = begin, end, every
         self.objective, self.batches, self.repair = objective, batches, repair

@@ -15,7 +15,7 @@ from torch import nn
 from headsmith.errors import HeadsmithError
 from headsmith.pruning.budget import Floors, one_budget
 from headsmith.pruning.data import Batch
-from headsmith.pruning.distil import Distilled, distil
+from headsmith.pruning.distil import Distilled, check_minutes, distil
 from headsmith.pruning.families import Description, describe
 from headsmith.pruning.latency_search import within_latency
 from headsmith.pruning.objective import Objective, objective_for
@@ -237,7 +237,6 @@ def make_plan(
     name, key = f"plan-{label}", key_of(key, budget.amount, vars(floors), batch, length)
     held = work.read(name, key)
     if held is None:
-        held = None
         if is_first():  # the others would be in the way of the clock
             held = within_latency(
                 model,
@@ -293,9 +292,11 @@ def prune(
         The smaller model with its plan and what was found on the way.
 
     Raises:
-        BudgetError: not exactly one budget is given, it is out of range, or cannot be met.
+        BudgetError: not exactly one budget is given, it is out of range, or cannot be met; or
+            `finetune_minutes` is negative, infinite or not a number.
         OutputError: `work` is there and is something else.
     """
+    check_minutes(finetune_minutes)
     clock = _Clock(progress)
     kept = Work(None if work is None else Path(work))
     schedule = Schedule(model, check_model(model).shapes, rounds, search)
@@ -349,7 +350,9 @@ def carry_out(
 
     Raises:
         PlanError: the plan is for another model; nothing has been changed then.
+        BudgetError: `finetune_minutes` is negative, infinite or not a number.
     """
+    check_minutes(finetune_minutes)
     check_plan(plan, check_model(model))
     job = _Job(
         model, batches, objective, mend, Work(None if work is None else Path(work)),

@@ -118,6 +118,8 @@ class Replay:
         """
         replaced = list(zip(self.layers, self._stacks, strict=True))[:start]
         put_out = dict(given or {})
+        # Accelerate, for one, sets a layer's `forward` on the instance: it is put back.
+        own = [vars(layer).get("forward") for layer, _ in replaced]
         handles = []
         if stop is not None:
             for layer, stack in list(zip(self.layers, self._stacks, strict=True))[start:stop]:
@@ -132,8 +134,10 @@ class Replay:
                 raise
             return {**put_out, self._stacks[stop]: stopped.output}
         finally:
-            for layer, _ in replaced:
+            for (layer, _), forward in zip(replaced, own, strict=True):
                 vars(layer).pop("forward", None)
+                if forward is not None:
+                    layer.forward = forward
             for handle in handles:
                 handle.remove()
 

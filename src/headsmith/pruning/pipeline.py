@@ -26,7 +26,7 @@ from headsmith.pruning.score import Ranking
 from headsmith.pruning.scoring import STATISTICS_TOKENS, score_blocks
 from headsmith.pruning.search import allocate
 from headsmith.pruning.sharing import twin, unshare
-from headsmith.pruning.surgery import apply_plan, check_plan
+from headsmith.pruning.surgery import apply_plan, check_layers, check_plan
 from headsmith.pruning.work import Work, key_of
 from headsmith.spec.plan import BlockPlan, PrunePlan
 
@@ -77,13 +77,15 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 
 def check_model(model: nn.Module) -> Description:
-    """Describe a model, and refuse one whose weights are not all finite.
+    """Describe a model, and refuse one that cannot be cut or whose weights are not all finite.
 
     Raises:
         UnknownFamilyError: no family describes the model.
+        PlanError: a layer is wrapped by an adapter or quantized.
         HeadsmithError: a weight is NaN or infinite.
     """
     description = describe(model)
+    check_layers(description)
     broken = [
         name for name, p in model.named_parameters() if p.device.type != "meta" and not _finite(p)
     ]

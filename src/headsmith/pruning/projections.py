@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["bias", "is_transposed", "sizes", "weight", "write"]
+__all__ = ["bias", "can_be_cut", "is_transposed", "sizes", "weight", "write"]
 
 
 def is_transposed(layer: nn.Module) -> bool:
@@ -33,8 +33,26 @@ def bias(layer: nn.Module) -> Tensor | None:
 
 def sizes(layer: nn.Module) -> tuple[int, int]:
     """(in features, out features)."""
+    if _own_matrix(layer) is None and hasattr(layer, "in_features"):
+        # An adapter's, or packed: only the layer itself can tell.
+        return cast(int, layer.in_features), cast(int, layer.out_features)
     out, into = weight(layer).shape
     return into, out
+
+
+def can_be_cut(layer: nn.Module) -> bool:
+    """Whether all there is to `layer` is a floating-point matrix and a bias, of its own.
+
+    Not so with an adapter around it (LoRA), when it is quantized, or when its weight is computed
+    from others (`torch.nn.utils.parametrize` and `prune`).
+    """
+    inside = {*layer._parameters, *layer._buffers, *layer._modules}
+    return _own_matrix(layer) is not None and inside <= {"weight", "bias"}
+
+
+def _own_matrix(layer: nn.Module) -> Tensor | None:
+    own = layer._parameters.get("weight")
+    return own if own is not None and own.ndim == 2 and own.is_floating_point() else None
 
 
 @torch.no_grad()

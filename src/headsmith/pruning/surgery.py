@@ -5,6 +5,7 @@ The law: a cut model's outputs equal those of the same model with the plan's mas
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import cast
 
 import torch
@@ -14,14 +15,14 @@ from headsmith.errors import PlanError
 from headsmith.pruning.families import Block, Description, describe
 from headsmith.pruning.families.stack import find, has
 from headsmith.pruning.no_heads import NoHeads
-from headsmith.pruning.projections import bias, is_transposed, sizes
+from headsmith.pruning.projections import bias, can_be_cut, is_transposed, sizes
 from headsmith.pruning.record import record_plan
 from headsmith.spec.geometry import group_indices, layout_indices
 from headsmith.spec.plan import BlockPlan, PrunePlan
 from headsmith.torch import Conv1D, prune_layer
 from headsmith.torch.take import take_features
 
-__all__ = ["apply_plan", "check_plan", "cut", "plan_of_heads"]
+__all__ = ["apply_plan", "check_layers", "check_plan", "cut", "plan_of_heads"]
 
 
 def apply_plan(model: nn.Module, plan: PrunePlan) -> None:
@@ -35,7 +36,8 @@ def apply_plan(model: nn.Module, plan: PrunePlan) -> None:
         plan: made for this model as it is now.
 
     Raises:
-        PlanError: the plan is for another model; nothing has been changed then.
+        PlanError: the plan is for another model, or a layer to be cut is wrapped by an adapter
+            or quantized; nothing has been changed then.
         UnknownFamilyError: no family describes the model.
 
     Example:
@@ -90,6 +92,29 @@ def check_plan(plan: PrunePlan, description: Description) -> None:
                 f"{name}: {block.shape.least} of the {block.kind} have to stay, for this model's "
                 f"code cannot do without any. The plan keeps {len(planned.kept)}."
             )
+    check_layers(description, plan.blocks)
+
+
+def check_layers(description: Description, names: Container[str] | None = None) -> None:
+    """Raise a `PlanError` unless the layers of all blocks, or of those named, can be cut.
+
+    Args:
+        description: what `describe` says of the model.
+        names: names of blocks; None is all.
+    """
+    for block in description.blocks:
+        if not block.count or not (names is None or block.name in names):
+            continue
+        for path in (*(r.path for r in block.readers), block.writer):
+            layer = find(description.base, path)
+            if not isinstance(layer, torch.Tensor) and not can_be_cut(layer):
+                raise PlanError(
+                    f"{path}: expected a linear layer with a floating-point weight of its own and "
+                    f"no more than a bias. Received {type(layer).__module__}."
+                    f"{type(layer).__qualname__}. Merge adapters into the weights first (PEFT: "
+                    "merge_and_unload()), dequantize the model, or make reparametrized weights "
+                    "permanent."
+                )
 
 
 def cut(description: Description, plan: PrunePlan) -> None:

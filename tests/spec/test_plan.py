@@ -188,3 +188,31 @@ def test_too_many_blocks() -> None:
     one = BlockPlan("heads", 1, ())
     with pytest.raises(PlanError, match="at most 65536 blocks"):
         PrunePlan("bert", {f"b{i}": one for i in range(2**16 + 1)})
+
+
+def test_a_short_file_cannot_fill_memory() -> None:
+    # Each block alone is allowed; read one by one they would take gigabytes.
+    block = {"kind": "neurons", "count": 2**24, "kept": f"1-{2**24 - 1}"}
+    data = {
+        "format": "headsmith-plan",
+        "version": 1,
+        "model_type": "bert",
+        "blocks": {f"b{i}": block for i in range(100)},
+    }
+    with pytest.raises(PlanError, match=rf"at most {2**24} .* together\. Received {100 * 2**24}"):
+        PrunePlan.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: BlockPlan("heads", 3, None), "sequence of integers. Received None"),
+        (lambda: BlockPlan("heads", 3, 2), "sequence of integers. Received 2"),
+        (lambda: PrunePlan("bert", {"a": (0, 1)}), r"a: expected a BlockPlan. Received \(0, 1\)"),
+        (lambda: PrunePlan("bert", None), "mapping of block names.*Received None"),
+        (lambda: PrunePlan("bert", []), "mapping of block names.*Received \\[\\]"),
+    ],
+)
+def test_what_is_no_plan_at_all(build: Any, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        build()

@@ -29,7 +29,7 @@ Kind = Literal["heads", "neurons"]
 FORMAT_VERSION = 1
 """Of the JSON that plans are written as."""
 
-_LARGEST_COUNT = 2**24  # far above any real block; keeps a hostile file from filling memory
+_LARGEST_COUNT = 2**24  # far above any real block, and all blocks of a real model together
 _MOST_BLOCKS = 2**16
 _BLOCK_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
@@ -113,7 +113,12 @@ class BlockPlan:
                 f"A block's count is an integer from 0 to {_LARGEST_COUNT}. "
                 f"Received {_short(self.count)}."
             )
-        kept = tuple(self.kept)
+        try:
+            kept = tuple(self.kept)
+        except TypeError as error:
+            raise PlanError(
+                f"Kept {self.kind} are a sequence of integers. Received {_short(self.kept)}."
+            ) from error
         wrong = [k for k in kept if not _is_index(k) or not 0 <= k < self.count]
         if wrong:
             raise PlanError(
@@ -175,16 +180,23 @@ class PrunePlan:
             raise PlanError(
                 f"A plan names its model type, such as 'bert'. Received {_short(self.model_type)}."
             )
+        if not isinstance(self.blocks, Mapping):
+            raise PlanError(
+                "A plan's blocks are a mapping of block names to BlockPlan. "
+                f"Received {_short(self.blocks)}."
+            )
         if len(self.blocks) > _MOST_BLOCKS:
             raise PlanError(
                 f"A plan has at most {_MOST_BLOCKS} blocks. Received {len(self.blocks)}."
             )
-        for name in self.blocks:
+        for name, block in self.blocks.items():
             if not isinstance(name, str) or len(name) > 300 or not _BLOCK_NAME.fullmatch(name):
                 raise PlanError(
                     "A block is named by its module path, such as 'encoder.layer.0.attention'. "
                     f"Received {_short(name)}."
                 )
+            if not isinstance(block, BlockPlan):
+                raise PlanError(f"{name}: expected a BlockPlan. Received {_short(block)}.")
         lasting = {n: b for n, b in sorted(self.blocks.items()) if len(b.kept) < b.count}
         object.__setattr__(self, "blocks", MappingProxyType(lasting))
 
@@ -255,9 +267,16 @@ class PrunePlan:
         blocks = data.get("blocks")
         if not isinstance(blocks, Mapping):
             raise PlanError(f'A plan\'s "blocks" is an object. Received {_short(blocks)}.')
+        # Before any range is expanded: a short file must not fill memory.
+        counts = {name: _read_count(name, block) for name, block in blocks.items()}
+        if sum(counts.values()) > _LARGEST_COUNT:
+            raise PlanError(
+                f"The blocks of a plan have at most {_LARGEST_COUNT} heads and neurons together. "
+                f"Received {sum(counts.values())}."
+            )
         return cls(
             data.get("model_type", ""),
-            {name: _read_block(name, block) for name, block in blocks.items()},
+            {name: _read_block(name, block, counts[name]) for name, block in blocks.items()},
         )
 
     def to_json(self) -> str:
@@ -278,7 +297,7 @@ class PrunePlan:
         return cls.from_dict(data)
 
 
-def _read_block(name: object, data: object) -> BlockPlan:
+def _read_count(name: object, data: object) -> int:
     if not isinstance(data, Mapping) or not isinstance(data.get("kept"), str):
         raise PlanError(
             f"Block {_short(name)}: expected an object with kind, count and kept (a text like "
@@ -290,6 +309,10 @@ def _read_block(name: object, data: object) -> BlockPlan:
             f"Block {_short(name)}: count is an integer from 0 to {_LARGEST_COUNT}. "
             f"Received {_short(count)}."
         )
+    return count
+
+
+def _read_block(name: object, data: Mapping[str, Any], count: int) -> BlockPlan:
     try:
         return BlockPlan(data.get("kind"), count, parse_ranges(data["kept"], count))  # type: ignore[arg-type]
     except PlanError as error:

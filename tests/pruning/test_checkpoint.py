@@ -393,3 +393,14 @@ def test_the_plan_is_checked_before_the_config_is_touched() -> None:
     with pytest.raises(PlanError):
         apply_plan(model, PrunePlan("gpt2"))
     assert model.config.to_dict() == before
+
+
+def test_a_dense_model_with_the_config_of_a_pruned_one_is_saved_dense(tmp_path: Path) -> None:
+    pruned = TINY_MODELS["bert"]()
+    apply_plan(pruned, plan_from(pruned, _KEEP["uneven"]))
+    dense = type(pruned)(pruned.config).double().eval()
+    save(dense, tmp_path / "dense")
+    again = load(tmp_path / "dense", dtype=torch.float64)
+    _same(again, dense, batch_for(dense))
+    assert plan_of(again) is None
+    assert plan_of(pruned) is not None

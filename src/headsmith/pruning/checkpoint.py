@@ -24,7 +24,7 @@ from headsmith.errors import CheckpointError, HeadsmithError, PlanError
 from headsmith.files import new_folder
 from headsmith.network import connection_trouble, interrupted
 from headsmith.pruning.families import describe
-from headsmith.pruning.record import METHOD
+from headsmith.pruning.record import METHOD, forget_foreign_note
 from headsmith.pruning.surgery import check_plan, cut, plan_of_heads
 from headsmith.spec.plan import PrunePlan
 
@@ -102,6 +102,7 @@ def save(
     Raises:
         OutputError: the folder exists, is not writable, or the disk is full.
     """
+    forget_foreign_note(model)
     with new_folder(Path(folder), overwrite=overwrite) as aside:
         try:
             model.save_pretrained(aside)  # type: ignore[operator]

@@ -16,7 +16,7 @@ from headsmith.errors import PlanError
 from headsmith.pruning.families import Description, describe
 from headsmith.spec.plan import PrunePlan
 
-__all__ = ["METHOD", "plan_of", "record_plan"]
+__all__ = ["METHOD", "forget_foreign_note", "plan_of", "record_plan"]
 
 METHOD = "headsmith"
 
@@ -70,6 +70,22 @@ def record_plan(model: nn.Module, plan: PrunePlan, description: Description) -> 
         config.pruned_heads = pruned_heads
     elif hasattr(config, "pruned_heads"):
         del config.pruned_heads
+
+
+def forget_foreign_note(model: nn.Module) -> None:
+    """Take a note out of the model's config that tells of another model.
+
+    A model built from the config of a pruned one is dense; saved with that note, its weights
+    would not fit what the note says.
+    """
+    config = getattr(model, "config", None)
+    note = _note_of(config)
+    if note is None or note.get("quant_method") != METHOD or plan_of(model) is not None:
+        return
+    config = _own_config(model, config)
+    for name in ("quantization_config", "pruned_heads"):
+        if hasattr(config, name):
+            delattr(config, name)
 
 
 def _own_config(model: nn.Module, shared: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headsmith.errors import DataError
+from headsmith.errors import DataError, HeadsmithError
 from headsmith.pruning.data import Batch
 from headsmith.pruning.families import Block, Description
 from headsmith.pruning.objective import Objective
@@ -142,8 +142,20 @@ def _check(
 ) -> None:
     if score not in SCORES:
         raise ValueError(f"score is one of {', '.join(SCORES)}. Received {score!r}.")
+    if isinstance(batches, Mapping) or not hasattr(batches, "__getitem__"):
+        raise DataError(
+            "Calibration data is a list of batches, each a mapping of the model's arguments to "
+            f"tensors. Received a {type(batches).__name__}: give [batch], or list(batches)."
+        )
     if not batches:
         raise DataError("No calibration data. Give at least one batch.")
+    empty = [name for name, p in model.named_parameters() if p.device.type == "meta"]
+    if empty:
+        raise HeadsmithError(
+            f"{len(empty)} weights of the model are not in memory but on the meta device, the "
+            f"first {empty[0]!r}. Load the model whole: without offloading, or build it outside "
+            "torch.device('meta')."
+        )
     if any("input_ids" in batch and "attention_mask" not in batch for batch in batches):
         raise DataError(
             "Every batch of texts needs an attention_mask, 1 where a token is not padding. "

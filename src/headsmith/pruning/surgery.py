@@ -218,7 +218,7 @@ def plan_of_heads(model: nn.Module, heads: dict[int, list[int]]) -> PrunePlan:
     blocks = {}
     for layer, gone in heads.items():
         if layer not in attention:
-            raise PlanError(f"There is no layer {layer}: the model has {len(attention)} layers.")
+            raise PlanError(f"There is no layer {layer!r}: the model has {len(attention)} layers.")
         block = attention[layer]
         wrong = [h for h in gone if not 0 <= h < block.count]
         if wrong:

@@ -8,7 +8,7 @@ import torch
 
 from headsmith.errors import PlanError, UnknownFamilyError
 from headsmith.pruning import describe, head_mask, load, plan_of, prune_heads
-from headsmith.pruning.prune_heads import self_attention
+from headsmith.pruning.surgery import self_attention
 
 MODELS = ["bert", "bert-classifier", "roberta", "electra", "distilbert", "gpt2"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headsmith.errors import PlanError
 from headsmith.pruning.families import Block, describe
 from headsmith.pruning.masks import masked
-from headsmith.pruning.prune_heads import self_attention
+from headsmith.pruning.surgery import self_attention
 
 __all__ = ["head_mask"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from headsmith.errors import PlanError
-from headsmith.pruning.families import Block, Description, describe
+from headsmith.pruning.families import Description, describe
 from headsmith.pruning.record import plan_of
-from headsmith.pruning.surgery import apply_plan, plan_of_heads
+from headsmith.pruning.surgery import apply_plan, plan_of_heads, self_attention
 
-__all__ = ["prune_heads", "self_attention"]
+__all__ = ["prune_heads"]
 
 
 def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
@@ -52,19 +52,6 @@ def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
             raise PlanError(f"Layer {layer} had heads 0 to {born - 1} at first. Received {wrong}.")
         present[layer] = [numbers.index(h) for h in wanted if h in numbers]
     apply_plan(model, plan_of_heads(model, present))
-
-
-def self_attention(description: Description) -> dict[int, Block]:
-    """The layers' self-attention: layer → block, in the order they run.
-
-    Args:
-        description: what `describe` says of a model.
-    """
-    found: dict[int, Block] = {}
-    for block in description.blocks:
-        if block.kind == "heads" and not getattr(block.site, "cross", False):
-            found.setdefault(block.layer_index, block)
-    return found
 
 
 def _numbers_left(

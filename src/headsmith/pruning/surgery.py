@@ -22,7 +22,7 @@ from headsmith.spec.plan import BlockPlan, PrunePlan
 from headsmith.torch import Conv1D, prune_layer
 from headsmith.torch.take import take_features
 
-__all__ = ["apply_plan", "check_layers", "check_plan", "cut", "plan_of_heads"]
+__all__ = ["apply_plan", "check_layers", "check_plan", "cut", "plan_of_heads", "self_attention"]
 
 
 def apply_plan(model: nn.Module, plan: PrunePlan) -> None:
@@ -200,6 +200,19 @@ def _as_our_conv1d(layer: nn.Module) -> Conv1D:
     return new.train(layer.training)
 
 
+def self_attention(description: Description) -> dict[int, Block]:
+    """The layers' self-attention: layer → block, in the order they run.
+
+    Args:
+        description: what `describe` says of a model.
+    """
+    found: dict[int, Block] = {}
+    for block in description.blocks:
+        if block.kind == "heads" and not block.site.cross:
+            found.setdefault(block.layer_index, block)
+    return found
+
+
 def plan_of_heads(model: nn.Module, heads: dict[int, list[int]]) -> PrunePlan:
     """A plan that removes `heads`, told as layer index → head indices as in Transformers 4.
 
@@ -211,10 +224,7 @@ def plan_of_heads(model: nn.Module, heads: dict[int, list[int]]) -> PrunePlan:
         PlanError: a layer or head does not exist.
     """
     description = describe(model)
-    attention: dict[int, Block] = {}
-    for block in description.blocks:
-        if block.kind == "heads" and not block.site.cross:
-            attention.setdefault(block.layer_index, block)
+    attention = self_attention(description)
     blocks = {}
     for layer, gone in heads.items():
         if layer not in attention:

@@ -18,6 +18,7 @@ from headsmith.cli.demo import _model_folder
 
 TABLES = {
     "sentences": (tables.sentences, ("STSB",)),
+    "options": (tables.options, ("STSB",)),
     "peers": (tables.peers, ("STSB",)),
     "supervised": (tables.supervised, ("SST2",)),
     "language": (tables.language, ("WIKITEXT",)),

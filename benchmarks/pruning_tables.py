@@ -52,6 +52,25 @@ def sentences(path: Path, folders: Folders) -> None:
                 _note(table, task, whole, way, kept, model, plan, seconds)
 
 
+def options(path: Path, folders: Folders) -> None:
+    """What `--rearrange` and `--rounds` change, on the task of the table of sentences."""
+    task, table = _sentences(path, folders), Table("options")
+    data = tokenize(task.texts, task.tokenizer, max_length=64).calibration
+    whole = _dense(Table("sentences"), task)
+    ways: dict[str, dict[str, Any]] = {
+        "headsmith": {},
+        "headsmith, rearranged": {"rearrange": True},
+        "headsmith, 2 rounds": {"rounds": 2},
+        "headsmith, 3 rounds": {"rounds": 3},
+    }
+    for way, settings in ways.items():
+        for kept in SIZES:
+            if table.find(way=way, kept=kept) is None:
+                model = task.model()
+                plan, seconds, _ = ours(model, data, MatchEmbedding(), 128, flops=kept, **settings)
+                _note(table, task, whole, way, kept, model, plan, seconds)
+
+
 def peers(path: Path, folders: Folders) -> None:
     """Torch-Pruning and TextPruner, in their own environment, on the same task."""
     task, table = _sentences(path, folders), Table("sentences")

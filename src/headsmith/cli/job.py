@@ -47,6 +47,7 @@ class Job:
         floors: what every block keeps at least; None lets whole blocks go.
         batch: sequences of a call that a latency budget is about.
         repair: whether to refit what is left.
+        rearrange: whether what stays changes places with what goes, once the sizes are found.
         rounds: in how many rounds of scoring, cutting and repair.
         finetune_minutes: time to spend on distillation.
         seed: of all that is random.
@@ -68,6 +69,7 @@ class Job:
     floors: Floors | None = None
     batch: int = 1
     repair: bool = True
+    rearrange: bool = False
     rounds: int = 1
     finetune_minutes: float = 0.0
     seed: int = 0
@@ -173,6 +175,7 @@ def make_smaller(
         score=job.score,
         floors=job.floors or Floors(),
         batch=job.batch,
+        rearrange=job.rearrange,
         rounds=job.rounds,
         **{**alike, **job.budget},
     )
@@ -238,6 +241,8 @@ def _optional_settings(job: Job, pruned: Pruned) -> dict[str, Any]:
         found["latency_batch"] = job.batch
     if job.floors is not None and (job.floors.heads or job.floors.neurons):
         found |= {"min_heads": job.floors.heads, "min_neurons": job.floors.neurons}
+    if job.rearrange:
+        found["rearrange"] = True
     if job.rounds > 1:
         found["rounds"] = job.rounds
     if pruned.distilled is not None:

@@ -137,6 +137,12 @@ Load the result in Python:
     help="Refit what is left to do what all did.",
 )
 @click.option(
+    "--rearrange",
+    is_flag=True,
+    help="Let what stays change places with what goes where that lowers the error; reads the "
+    "texts once more.",
+)
+@click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=1,
@@ -193,6 +199,7 @@ def command(
     latency_batch: int,
     texts: int,
     repair: bool,
+    rearrange: bool,
     rounds: int,
     resume: bool,
     finetune_minutes: float,
@@ -253,6 +260,7 @@ def command(
         "length": length,
         "batch": latency_batch,
         "score": score,
+        "rearrange": rearrange,
         "seed": seed,
     }
     if dry_run:
@@ -274,6 +282,7 @@ def command(
             floors=search["floors"],
             batch=latency_batch,
             repair=repair,
+            rearrange=rearrange,
             rounds=rounds,
             finetune_minutes=finetune_minutes,
             seed=seed,

@@ -20,10 +20,11 @@ from headsmith.pruning.families import Description, describe
 from headsmith.pruning.latency_search import within_latency
 from headsmith.pruning.objective import Objective, objective_for
 from headsmith.pruning.processes import from_first, is_first
+from headsmith.pruning.rearrangement import rearranged
 from headsmith.pruning.repair import Refit, repair
 from headsmith.pruning.rounds import KINDS, Schedule
 from headsmith.pruning.score import Ranking
-from headsmith.pruning.scoring import STATISTICS_TOKENS, score_blocks
+from headsmith.pruning.scoring import STATISTICS_TOKENS, first_batches, score_blocks
 from headsmith.pruning.search import allocate
 from headsmith.pruning.sharing import twin, unshare
 from headsmith.pruning.surgery import apply_plan, check_layers, check_plan
@@ -59,7 +60,8 @@ class Pruned:
         refits: block name → what repair did; empty without repair.
         distilled: what distillation did; None without it.
         seconds: stage → seconds it took.
-        taken_over: what an interrupted run had finished: `"scores"`, `"plan"`, `"repair"`.
+        taken_over: what an interrupted run had finished: `"scores"`, `"plan"`,
+            `"rearrangement"`, `"repair"`.
     """
 
     model: nn.Module
@@ -159,6 +161,7 @@ def make_plan(
     length: int = 128,
     batch: int = 1,
     score: str = "obs",
+    rearrange: bool = False,
     tokens: int = STATISTICS_TOKENS,
     seed: int = 0,
     work: Work | None = None,
@@ -184,6 +187,8 @@ def make_plan(
         length: tokens of a sequence, for which FLOPs are counted and time is taken.
         batch: sequences of a call, for `latency`.
         score: one of `headsmith.pruning.SCORES`.
+        rearrange: whether groups that stay then change places with such as go, in blocks of the
+            sizes found, as long as that lowers the error after refitting; one more pass.
         tokens: of `batches` that statistics are taken of, at most; rounded up to a batch.
         seed: of whatever is random.
         work: where what is finished is kept, and taken from.
@@ -209,11 +214,12 @@ def make_plan(
         budget.counted(model, shapes, length) if budget.kind not in ("latency", "keep") else None
     )
     work = work or Work()
+    objective = objective or objective_for(model)
     scores, key = score_blocks(
         model,
         description,
         batches,
-        objective or objective_for(model),
+        objective,
         score,
         seed=seed,
         trials=budget.kind != "keep",
@@ -231,29 +237,59 @@ def make_plan(
         }
         return PrunePlan(description.model_type, blocks)
 
+    def timed() -> PrunePlan:
+        return within_latency(
+            model,
+            description,
+            scores.sensitivities,
+            budget.amount,
+            plan_of,
+            batch=batch,
+            length=length,
+            floors=floors,
+            progress=progress,
+        )
+
     if budget.kind == "keep":
-        return plan_of(budget.uniform(shapes, floors)), rankings
-    if counted is not None:
-        return plan_of(allocate(shapes, scores.sensitivities, *counted, floors)), rankings
-    # The clock does not say the same twice: what it led to is kept.
-    name, key = f"plan-{label}", key_of(key, budget.amount, vars(floors), batch, length)
+        plan = plan_of(budget.uniform(shapes, floors))
+    elif counted is not None:
+        plan = plan_of(allocate(shapes, scores.sensitivities, *counted, floors))
+    else:
+        # The clock does not say the same twice: what it led to is kept.
+        settings = (budget.amount, vars(floors), batch, length)
+        # The other processes would be in the way of the clock.
+        plan = _kept(work, f"plan-{label}", key_of(key, *settings), timed, by_first=True)
+    if rearrange:
+        chosen = first_batches(batches, tokens)
+        plan = _kept(
+            work,
+            f"rearrangement-{label}",
+            key_of(key, plan.to_dict()),
+            lambda: rearranged(
+                model, description, chosen, objective, plan, seed=seed, progress=progress
+            ),
+        )
+    return plan, rankings
+
+
+def _kept(
+    work: Work, name: str, key: str, make: Callable[[], PrunePlan], *, by_first: bool = False
+) -> PrunePlan:
+    """The plan that an earlier run kept, or else the one that is made now, and kept.
+
+    Args:
+        work: where plans are kept.
+        name: of the file.
+        key: what the plan is made of.
+        make: makes it.
+        by_first: whether the first process makes it alone.
+    """
     held = work.read(name, key)
     if held is None:
-        if is_first():  # the others would be in the way of the clock
-            held = within_latency(
-                model,
-                description,
-                scores.sensitivities,
-                budget.amount,
-                plan_of,
-                batch=batch,
-                length=length,
-                floors=floors,
-                progress=progress,
-            ).to_dict()
+        held = make().to_dict() if is_first() or not by_first else None
         held = from_first(held)
         work.write(name, key, held)
-    return PrunePlan.from_dict(held), rankings
+    return PrunePlan.from_dict(held)
 
 
 def prune(

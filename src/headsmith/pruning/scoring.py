@@ -22,7 +22,7 @@ from headsmith.pruning.tokens import count_tokens
 from headsmith.pruning.verify import verify_family
 from headsmith.pruning.work import Work, fingerprint_of_data, fingerprint_of_model, key_of, name_of
 
-__all__ = ["STATISTICS_TOKENS", "Scores", "score_blocks"]
+__all__ = ["STATISTICS_TOKENS", "Scores", "first_batches", "score_blocks"]
 
 # Where more data no longer changed the outcome: tokens for the statistics (half a thousand
 # sentences), and for measuring the error of one trial size (under a hundred).
@@ -110,8 +110,8 @@ def score_blocks(
         What was found, and a hash of what it was found with.
     """
     _check(model, description, batches, score)
-    chosen = _first(batches, tokens)
-    tried = len(_first(batches, _TRIAL_TOKENS)) if trials else 0
+    chosen = first_batches(batches, tokens)
+    tried = len(first_batches(batches, _TRIAL_TOKENS)) if trials else 0
     key = ""
     if work.folder is not None or count() > 1:
         key = key_of(
@@ -232,8 +232,13 @@ def _longer(one: Sequence[Batch], other: Sequence[Batch]) -> Sequence[Batch]:
     return one if len(one) >= len(other) else other
 
 
-def _first(batches: Sequence[Batch], tokens: int) -> list[Batch]:
-    """As many batches as hold `tokens` tokens, in their order, which is random."""
+def first_batches(batches: Sequence[Batch], tokens: int) -> list[Batch]:
+    """As many batches as hold `tokens` tokens, in their order, which is random.
+
+    Args:
+        batches: calibration data.
+        tokens: rounded up to a batch.
+    """
     chosen: list[Batch] = []
     found = 0
     for batch in batches:

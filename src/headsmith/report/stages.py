@@ -8,6 +8,7 @@ STAGES = {
     "statistics": "Reading texts",
     "order": "Ordering heads and neurons",
     "sensitivity": "Trying sizes",
+    "rearrangement": "Exchanging heads and neurons",
     "block times": "Timing blocks",
     "latency search": "Searching by the clock",
     "repair": "Repairing",

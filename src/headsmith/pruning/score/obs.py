@@ -22,7 +22,7 @@ from headsmith.pruning.projections import bias, weight
 from headsmith.pruning.score.ranking import Ranking, needs
 from headsmith.pruning.statistics import BlockStatistics
 
-__all__ = ["obs"]
+__all__ = ["obs", "weighed"]
 
 _DAMPING = 0.03
 _STEPS = 96  # removals a block at most: narrow groups go several at a time
@@ -37,14 +37,27 @@ def obs(
     """Rank by the order in which the surgeon removes; importance is the cost of the removal."""
     if not block.count:
         return Ranking((), ())
+    return _remove_all(*weighed(block, base, statistics), block.count, block.width)
+
+
+def weighed(block: Block, base: nn.Module, statistics: BlockStatistics) -> tuple[Tensor, Tensor]:
+    """What a removal is measured by: V = M^½ W and H⁻¹; the moments are used up.
+
+    Args:
+        block: a block of the base model.
+        base: the base model.
+        statistics: of the block, its inputs and cotangents.
+
+    Returns:
+        (outputs, features) and (features, features).
+    """
     writer = base.get_submodule(block.writer)
     # A bias makes up for the mean of what goes; without one the mean is lost as well.
     inputs = statistics.inputs
     spread = inputs.second_moment if bias(writer) is None else inputs.covariance
     inverse = _invert_(damp_(spread, _DAMPING))
     root = _root(statistics.cotangents.second_moment)
-    matrix = root.T.to(inverse) @ weight(writer).to(inverse)
-    return _remove_all(matrix, inverse, block.count, block.width)
+    return root.T.to(inverse) @ weight(writer).to(inverse), inverse
 
 
 def _invert_(matrix: Tensor) -> Tensor:

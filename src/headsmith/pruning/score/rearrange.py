@@ -5,10 +5,6 @@ be the best of its size. Here a group that is kept changes places with one that 
 long as the error after refitting, tr(V_R (H⁻¹_RR)⁻¹ V_Rᵀ) for the removed set R, gets smaller:
 all interactions count, and the exchange that gains most is made first.
 
-Pruning does not call it: after the surgeon's order, which has counted interactions already, a
-sentence encoder's error fell by 0.1 to 0.5% where neurons changed places, and not at all in most
-attention blocks, for seconds of work a block.
-
 Source: Kwon et al. (2022), whose rearrangement lowers the quadratic form of the Fisher matrix.
 """
 

@@ -121,6 +121,24 @@ def test_every_score(
     assert answer.code == 0, answer.err
 
 
+def test_rearranging_keeps_the_sizes_and_is_noted(
+    headsmith: Run, tiny_encoder: Path, texts_file: Path, tmp_path: Path
+) -> None:
+    kept = []
+    for name, more in (("plain", ()), ("rearranged", ("--rearrange",))):
+        answer = _prune(
+            headsmith, tiny_encoder, texts_file, "--keep", 0.5, "--score", "random", "--no-time",
+            "-o", tmp_path / name, *more,
+        )  # fmt: skip
+        assert answer.code == 0, answer.err
+        record = RunRecord.from_json((tmp_path / name / "headsmith-run.json").read_text())
+        assert record.settings.get("rearrange", False) is bool(more)
+        kept.append([tuple(block.kept) for block in record.blocks])
+    plain, rearranged = kept
+    assert [len(k) for k in plain] == [len(k) for k in rearranged]
+    assert plain != rearranged
+
+
 def test_an_output_folder_that_is_there(
     headsmith: Run, tiny_encoder: Path, texts_file: Path, tmp_path: Path
 ) -> None:

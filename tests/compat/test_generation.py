@@ -98,6 +98,27 @@ def test_padding_is_penalised_with_the_rest(write_module: Write) -> None:
 
 
 @pytest.mark.usefixtures("restored")
+def test_a_beam_search_gives_hidden_states(write_module: Write) -> None:
+    model = _build(write_module)
+    states = torch.arange(9.0).reshape(1, 1, 9)
+    forward = model.forward
+
+    def telling(*args: Any, output_hidden_states: bool = False, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        out.hidden_states = (states,) if output_hidden_states else None
+        return out
+
+    model.forward = telling
+    found = model.generate(
+        torch.tensor([[1, 2]]), num_beams=2, max_length=4, do_sample=False,
+        return_dict_in_generate=True, output_hidden_states=True,
+    )  # fmt: skip
+    assert len(found.hidden_states) == 2
+    assert found.hidden_states[0][0] is states
+    assert found.attentions in (None, (None, None))
+
+
+@pytest.mark.usefixtures("restored")
 def test_a_class_runs_its_encoder_its_own_way(write_module: Write) -> None:
     from headsmith.compat.generation import _called_as_before
 

@@ -153,6 +153,8 @@ class LegacyGenerationMixin(GenerationMixin):
             )  # fmt: skip
         told = bool(generation_config.return_dict_in_generate)
         scored = told and bool(generation_config.output_scores)
+        for name in _RETURNED:  # handed to the model as well, where they are asked for
+            kwargs.pop(name, None)
         found, kept = search(
             self,
             input_ids,

@@ -53,6 +53,12 @@ def _model(call: str = "post_init", keys: str = "") -> str:
 
 
 V5 = HEAD + _model(keys="_tied_weights_keys = None")
+BASE = """
+class Base(PreTrainedModel):
+    config_class = BertConfig
+    _keys_to_ignore_on_load_unexpected = ["pooler"]
+"""
+UNASKED = _model(call="tie_weights").replace("(PreTrainedModel)", "(Base)")
 Write = Callable[[str], ModuleType]
 STILL = pytest.mark.needs_v5("4.57 still has it: no sign of age")
 
@@ -89,6 +95,7 @@ STILL = pytest.mark.needs_v5("4.57 still has it: no sign of age")
             HEAD + "from transformers.utils import add_code_sample_docstrings\n" + _model(),
             marks=STILL,
         ),
+        pytest.param(HEAD + BASE + UNASKED, marks=STILL),
     ],
     ids=[
         "moved",
@@ -103,6 +110,7 @@ STILL = pytest.mark.needs_v5("4.57 still has it: no sign of age")
         "docs",
         "checkpointing",
         "code-samples",
+        "no-init-in-the-file",
     ],
 )
 def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
@@ -135,6 +143,11 @@ def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
         HEAD
         + _model()
         + "\ndef add_code_sample_docstrings(f):\n    return f\n\nclass Other(Model):\n    pass\n",
+        HEAD
+        + BASE
+        + "\nclass Part(Base):\n    def __init__(self, config):\n"
+        + "        super().__init__(config)\n"
+        + _model().replace("(PreTrainedModel)", "(Base)"),
     ],
     ids=[
         "plain",
@@ -145,12 +158,13 @@ def test_signs_of_age(source: str, write_module: Write, tmp_path: Path) -> None:
         "generates",
         "checkpoints",
         "own-decorator",
+        "has-a-part",
     ],
 )
 def test_classes_of_today_are_left_alone(source: str, write_module: Write, v5: bool) -> None:
     module = write_module(source)
     assert not is_legacy(module.Model)
-    assert module.Model.__bases__[0] is PreTrainedModel
+    assert module.Model.__bases__[0] in (PreTrainedModel, getattr(module, "Base", None))
     assert not issubclass(module.Model, (LegacyModel, LateModel))
     config = BertConfig(**CONFIG)
     before = config.to_dict()
@@ -235,6 +249,31 @@ def test_a_class_that_says_nothing_of_initialisation_keeps_torchs(write_module: 
     ).replace("def get_output_embeddings", "def something_else")
     model = write_module(source).Model(BertConfig(**CONFIG))
     assert model.out.weight.eq(3.0).all()
+
+
+@STILL
+@pytest.mark.usefixtures("restored")
+def test_a_model_that_asks_for_no_initialisation_is_read(
+    write_module: Write, tmp_path: Path
+) -> None:
+    module = write_module(
+        HEAD
+        + _model(call="train", keys='_keys_to_ignore_on_load_unexpected = ["pooler"]')
+        + "\nclass Whole(PreTrainedModel):\n    config_class = BertConfig\n\n"
+        + "    def __init__(self, config):\n        super().__init__(config)\n"
+        + "        self.inner = Model(config)\n        self.post_init()\n"
+    )
+    assert is_legacy(module.Model)
+    assert not is_legacy(module.Whole)
+    model = module.Model(BertConfig(**CONFIG))
+    assert model.out.weight is not model.words.weight  # nobody has asked for it yet
+    with torch.no_grad():
+        model.out.weight.copy_(model.words.weight)
+    model.save_pretrained(tmp_path)
+    again, told = module.Model.from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert torch.equal(again.words.weight, model.words.weight)
+    assert again.out.weight is again.words.weight  # as reading does
 
 
 @pytest.mark.usefixtures("restored")

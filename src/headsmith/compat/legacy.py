@@ -5,10 +5,10 @@ A class is legacy if it is not Transformers' own and
 - it was marked so with `mark_legacy`, or inherits from a legacy class, or
 - its module imported one of the names that `restore` put back, or holds one of the pruning
   helpers, wherever it has them from, or
-- it does what only Transformers 4 allowed: calls `init_weights()` and no `post_init()`, lists its
-  tied keys, prepares inputs for `generate` without `GenerationMixin`, switches checkpointing module
-  by module, or its module uses a method that `restore` put back and does not define it itself, or
-  the decorator `add_code_sample_docstrings`.
+- it does what only Transformers 4 allowed: calls `init_weights()` and no `post_init()`, or neither
+  of them, lists its tied keys, prepares inputs for `generate` without `GenerationMixin`, switches
+  checkpointing module by module, or its module uses a method that `restore` put back and does not
+  define it itself, or the decorator `add_code_sample_docstrings`.
 
 A class written for Transformers 5 does none of these, and is left alone. On late 4.x what that
 version still has is no sign. Legacy classes get `LegacyModel`, or `LateModel` on late 4.x, before
@@ -181,7 +181,7 @@ class LegacyClasses:
         if _switches_checkpointing(cls) or _shows_code_samples(module):
             self._evident.add(module)
             return True
-        return _lists_tied_keys(cls)
+        return _lists_tied_keys(cls) or _never_initialises(cls)
 
     def _uses_removed(self, cls: type) -> bool:
         codes = [f.f_code for f in _frames_of(cls.__module__)]
@@ -288,6 +288,19 @@ def _initialises_alone(cls: type) -> bool:
     return "init_weights" in called and "post_init" not in called
 
 
+def _never_initialises(cls: type) -> bool:
+    """Whether no `__init__` of a class ends as Transformers 5 asks, which then cannot read it.
+
+    A part of another model need not; so where the file knows `post_init`, only a class counts
+    that shares no base with others of the file.
+    """
+    inits = [f for c in cls.__mro__ if isinstance(f := vars(c).get("__init__"), FunctionType)]
+    if "__init__" not in vars(cls) or any("post_init" in f.__code__.co_names for f in inits):
+        return False
+    alone = not any(_is_custom_model(c) and _same_home(c, cls) for c in cls.__mro__[1:])
+    return alone or not any("post_init" in c.co_names for c in _codes_of(cls.__module__))
+
+
 def _lists_tied_keys(cls: type) -> bool:
     return isinstance(vars(cls).get("_tied_weights_keys"), (list, tuple, set))
 
@@ -329,6 +342,17 @@ def _frames_of(module: str) -> list[FrameType]:
             found.append(frame)
         frame = frame.f_back
     return found
+
+
+def _codes_of(module: str) -> Iterator[CodeType]:
+    """The code of a module: all of it while it is run, later that of its classes' methods."""
+    for frame in _frames_of(module):
+        yield from _codes_in(frame.f_code)
+    for cls in list(vars(sys.modules.get(module, sys)).values()):
+        if isinstance(cls, type) and cls.__module__ == module:
+            for method in vars(cls).values():
+                if isinstance(method, FunctionType):
+                    yield from _codes_in(method.__code__)
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:

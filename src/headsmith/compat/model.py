@@ -67,15 +67,19 @@ class LegacyModel:
         if not building():
             self.initialize_weights()
         self.tie_weights()
+        self._register()
+        # Read by save_pretrained of any model that this one is part of.
+        vars(self)["_tied_weights_keys"] = {
+            f"^{re.escape(name)}$": source for name, source in self.all_tied_weights_keys.items()
+        }
+
+    def _register(self: Any) -> None:
+        """Note what Transformers 5 wants to know of the model and its parts; nothing is changed."""
         vars(self)[_REGISTERING] = True
         try:
             super().post_init()  # type: ignore[misc]
         finally:
             del vars(self)[_REGISTERING]
-        # Read by save_pretrained of any model that this one is part of.
-        vars(self)["_tied_weights_keys"] = {
-            f"^{re.escape(name)}$": source for name, source in self.all_tied_weights_keys.items()
-        }
 
     def post_init(self: Any) -> None:
         """Do what `init_weights` does; the other name for it in Transformers 4."""
@@ -162,6 +166,12 @@ class LegacyModel:
     def _initialize_missing_keys(self: Any, *args: Any, **kwargs: Any) -> None:
         with kept_while_initialising(self):
             super()._initialize_missing_keys(*args, **kwargs)  # type: ignore[misc]
+
+    def _adjust_missing_and_unexpected_keys(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Where `__init__` asked for nothing, the names to be passed over are still in lists.
+        if not isinstance(self._keys_to_ignore_on_load_unexpected, set):
+            self._register()
+        return super()._adjust_missing_and_unexpected_keys(*args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """Save as safetensors; a weight with several names is saved once."""

@@ -60,6 +60,17 @@ def test_a_folder_of_the_users_is_left_alone(headsmith: Callable[..., Any], tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_model_beside_other_files_is_no_earlier_demo(
+    headsmith: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    answer = headsmith("demo", "-o", tmp_path)
+    assert (answer.code, "exists and is not empty" in answer.err) == (5, True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
 def test_without_the_package(
     headsmith: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +161,21 @@ def test_an_output_folder_that_is_there(
     assert not (out / "mine.txt").exists()
 
 
+def test_the_model_that_is_read_is_not_replaced(
+    headsmith: Run, tiny_encoder: Path, texts_file: Path, tmp_path: Path
+) -> None:
+    outer = tmp_path / "outer"
+    shutil.copytree(tiny_encoder, outer)
+    shutil.copytree(tiny_encoder, outer / "checkpoint-1")
+    for model, message in (
+        (outer, "is the model itself"),
+        (outer / "checkpoint-1", "holds the model"),
+    ):
+        answer = _prune(headsmith, model, texts_file, "--flops", 0.5, "-o", outer, "--overwrite")
+        assert (answer.code, message in answer.err) == (5, True), answer.err
+    assert (outer / "checkpoint-1" / "config.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -171,6 +187,9 @@ def test_an_output_folder_that_is_there(
         ([], 2, "one of --flops, --params, --latency, --keep, --size or --plan"),
         (["--flops", "0.5", "--params", "0.5"], 2, "Received --flops and --params"),
         (["--plan", "none.json"], 3, "plan none.json cannot be read"),
+        (["--plan", "none.json", "--rounds", "2"], 2, "--rounds is for searching a plan"),
+        (["--plan", "none.json", "--min-heads", "2"], 2, "--min-heads is for searching a plan"),
+        (["--flops", "0.5", "--rounds", "2", "--dry-run"], 2, "Received --rounds 2"),
         (["--size", "many"], 2, "expected a size above 0, as in 40MB"),
         (["--size", "1kB"], 3, "embeddings and the like"),
         (["--latency", "2"], 3, "--latency is the fraction"),

@@ -220,6 +220,15 @@ def test_a_line_is_answered_before_the_next_comes(trained):
     process.stdout.close()
 
 
+@pytest.mark.parametrize("command", ["train", "refit"])
+def test_nothing_of_the_users_is_replaced(headsmith, encoder, data, tmp_path, command):
+    (tmp_path / "mine.txt").write_text("precious")
+    for out, message in ((tmp_path, "holds no model"), (encoder, "is the model itself")):
+        answer = headsmith("qa", command, encoder, "--data", data, "-o", out, "--overwrite")
+        assert (answer.code, message in answer.err) == (5, True), answer.err
+    assert (tmp_path / "mine.txt").exists()
+
+
 def test_refit_writes_a_calibrated_model(headsmith, trained, data, tmp_path):
     out = tmp_path / "refit"
     answer = headsmith(

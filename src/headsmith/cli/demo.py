@@ -52,7 +52,7 @@ def command(flops: float, out: Path, output: Output) -> None:
     from headsmith.pruning.budget import one_budget
 
     one_budget({"--flops": flops})
-    earlier = (out / "model" / "config.json").is_file()
+    earlier = _is_a_demo(out)
     check_target(out, overwrite=earlier)
     folder = _model_folder()
     with output.working("Opening the model"):
@@ -105,6 +105,15 @@ def command(flops: float, out: Path, output: Output) -> None:
         f"Report: {shown_path(written['report'])}",
         brief=[str(out)],
     )
+
+
+def _is_a_demo(out: Path) -> bool:
+    """Whether a folder holds what an earlier demo wrote, and nothing else that would be lost."""
+    from headsmith.cli.job import PLAN_FILE, REPORT_FILE
+    from headsmith.spec.run import FILE_NAME
+
+    written = {"model", PLAN_FILE, FILE_NAME, REPORT_FILE}
+    return out.is_dir() and {entry.name for entry in out.iterdir()} == written
 
 
 def _model_folder() -> Path:

@@ -10,8 +10,8 @@ import click
 
 from headsmith.cli.options import MODEL
 from headsmith.cli.output import Output, output_options
-from headsmith.errors import DataError, OutputError
-from headsmith.files import check_target
+from headsmith.cli.target import check_out
+from headsmith.errors import DataError
 from headsmith.spec.run import FILE_NAME, RunRecord
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def command(
     """
     if form is None:
         raise click.UsageError("Say what to write: --onnx or --standalone.")
-    _check_out(out, model, overwrite=overwrite)
+    check_out(out, overwrite=overwrite, source=model)
     if form == "onnx":
         from headsmith.extras import require
 
@@ -90,16 +90,6 @@ def command(
         else:
             result, shown = _standalone(opened, tokenizer, files, out, overwrite, model)
     output.result(result, *shown, brief=[result["written"]])
-
-
-def _check_out(out: Path, model: str, *, overwrite: bool) -> None:
-    check_target(out, overwrite=overwrite)
-    if Path(model).is_dir() and out.is_dir() and out.samefile(model):
-        raise OutputError(f"{out} is the model itself. Choose another output folder.")
-    if overwrite and out.is_dir() and not (out / "config.json").exists() and any(out.iterdir()):
-        raise OutputError(
-            f"{out} holds no model, so it is not replaced. Choose another output folder."
-        )
 
 
 def _tokenizer(model: str) -> Any:

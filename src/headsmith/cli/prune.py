@@ -19,8 +19,8 @@ from headsmith.cli.options import (
 )
 from headsmith.cli.output import Output, output_options, silent
 from headsmith.cli.result import plan_table, summary
-from headsmith.errors import BudgetError, OutputError, PlanError
-from headsmith.files import check_target
+from headsmith.cli.target import check_out
+from headsmith.errors import BudgetError, PlanError
 from headsmith.spec.plan import PrunePlan
 
 if TYPE_CHECKING:
@@ -223,8 +223,19 @@ def command(
     """
     amounts = {"flops": flops, "params": params, "latency": latency, "keep": keep}
     budget = _budget({**amounts, "size": size}, plan_file)
+    searched = {"--rounds": rounds > 1, "--min-heads": min_heads, "--min-neurons": min_neurons}
+    for option in (name for name, given in searched.items() if given and plan_file is not None):
+        raise click.UsageError(f"--plan says what stays; {option} is for searching a plan.")
+    if dry_run and rounds > 1:
+        raise click.UsageError(
+            "--dry-run shows the plan of one round, for each further one scores what the last "
+            f"one left. Received --rounds {rounds}: leave it out."
+        )
     plan = None if plan_file is None else read_plan(plan_file)
-    _check_out(out, overwrite=overwrite, dry_run=dry_run)
+    if not dry_run:
+        if out is None:
+            raise click.UsageError("Name the folder to write: -o FOLDER (or try --dry-run).")
+        check_out(out, overwrite=overwrite, source=model)
     if data is None:
         raise click.UsageError(
             "Name a file with texts like those the model is for: --data texts.txt."
@@ -270,7 +281,7 @@ def command(
     from headsmith.cli.resume import resumable
     from headsmith.report.headline import headline
 
-    assert out is not None  # noqa: S101 - _check_out saw to it
+    assert out is not None  # noqa: S101 - seen to above
     with resumable(out, output, resume=resume) as work:
         job = Job(
             name=model,
@@ -349,18 +360,6 @@ def read_plan(path: Path) -> PrunePlan:
     if isinstance(data, dict) and isinstance(data.get("plan"), dict):
         data = data["plan"]
     return PrunePlan.from_dict(data)
-
-
-def _check_out(out: Path | None, *, overwrite: bool, dry_run: bool) -> None:
-    if dry_run:
-        return
-    if out is None:
-        raise click.UsageError("Name the folder to write: -o FOLDER (or try --dry-run).")
-    check_target(out, overwrite=overwrite)
-    if overwrite and out.is_dir() and not (out / "config.json").exists() and any(out.iterdir()):
-        raise OutputError(
-            f"{out} holds no model, so it is not replaced. Choose another output folder."
-        )
 
 
 def _dry_run(

@@ -20,8 +20,8 @@ from headsmith.cli.qa_common import (
     refuse_option,
     tell_problems,
 )
+from headsmith.cli.target import check_out
 from headsmith.errors import DataError
-from headsmith.files import check_target
 
 __all__ = ["command"]
 
@@ -103,7 +103,7 @@ def command(
     class is fitted again, then the threshold and the temperature on questions it was not
     fitted on.
     """
-    check_target(out, overwrite=overwrite)
+    check_out(out, overwrite=overwrite, source=model)
     from headsmith.cli.qa_job import split_by_context
     from headsmith.qa.squad_data import Problems
 

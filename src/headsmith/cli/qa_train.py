@@ -12,8 +12,7 @@ import click
 from headsmith.cli.options import MODEL
 from headsmith.cli.output import Output, output_options
 from headsmith.cli.qa_common import batch_size_option, refuse_option
-from headsmith.errors import OutputError
-from headsmith.files import check_target
+from headsmith.cli.target import check_out
 
 __all__ = ["command"]
 
@@ -151,11 +150,7 @@ def command(
         raise click.BadParameter("expected a number above 0.", param_hint="'--learning-rate'")
     if not 0 <= warmup <= 1:
         raise click.BadParameter("expected a fraction from 0 to 1.", param_hint="'--warmup'")
-    check_target(out, overwrite=overwrite)
-    if overwrite and out.is_dir() and not (out / "config.json").exists() and any(out.iterdir()):
-        raise OutputError(
-            f"{out} holds no model, so it is not replaced. Choose another output folder."
-        )
+    check_out(out, overwrite=overwrite, source=encoder)
     from headsmith.cli.qa_job import QAJob, run
 
     options: dict[str, Any] = {

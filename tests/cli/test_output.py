@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from headsmith.cli import output as module
-from headsmith.cli.output import Output, current, output_options
+from headsmith.cli.output import Output, current, output_options, show_error
 from headsmith.report.stages import STAGES
 
 
@@ -144,6 +144,39 @@ def test_colour_only_on_terminals(capsys: pytest.CaptureFixture[str]) -> None:
     Output().show(Output.table("Name", title="Title"))
     Output().warn("careful")
     assert "\x1b" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "coloured"),
+    [("NO_COLOR", "1", False), ("NO_COLOR", "", True), ("TERM", "dumb", False)],
+)
+def test_who_wants_no_colours_gets_none(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, coloured: bool
+) -> None:
+    terminal = _Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("sys.stderr", terminal)
+    Output().warn("careful")
+    Output().note("by the way")
+    show_error("DataError", "wrong", 3, as_json=False)
+    assert ("\x1b" in terminal.getvalue()) is coloured
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_a_narrow_terminal_cuts_nothing_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "encoder-with-a-name-of-which-no-letter-may-go"
+    table = Output.table("Model", *[f">Number {i}" for i in range(6)])
+    table.add_row(name, *["1234567"] * 6)
+    Output().show(table)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    columns = zip(*[line.split() for line in shown.splitlines() if line.strip()], strict=False)
+    assert sum(c.isdigit() for c in shown) >= 6 * 7
+    assert name in "".join("".join(column) for column in columns)
 
 
 def test_a_broken_pipe_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,11 +178,11 @@ def _table(output: Output, facts: dict[str, Any]) -> Table:
     table = output.table(
         ">Layer",
         ">Heads",
-        ">Head size",
-        ">Parameters",
+        ">Width",
+        ">Params",
         ">FLOPs",
         ">Neurons",
-        ">Parameters",
+        ">Params",
         ">FLOPs",
     )
     layers: dict[int, list[str]] = {}

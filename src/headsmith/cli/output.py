@@ -91,14 +91,14 @@ class Output:
     def note(self, text: str) -> None:
         """Tell people something in passing, on stderr."""
         if self.human:
-            click.echo(click.style(text, dim=True), err=True)
+            click.echo(_styled(text, dim=True), err=True)
 
     def warn(self, text: str) -> None:
         """Tell of something that is probably not as wished, on stderr."""
         if self.format == "json":
             click.echo(json.dumps({"warning": text}, ensure_ascii=False), err=True)
         elif not self.quiet:
-            click.echo(click.style("Warning: ", fg="yellow", bold=True) + text, err=True)
+            click.echo(_styled("Warning: ", fg="yellow", bold=True) + text, err=True)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -171,8 +171,9 @@ class Output:
         table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
         for column in columns:
             right = column.startswith(">")
+            # Where a terminal is too narrow, cells take two lines; nothing is cut off.
             table.add_column(
-                column.removeprefix(">"), justify="right" if right else "left", no_wrap=right
+                column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
             )
         return table
 
@@ -225,7 +226,13 @@ def show_error(kind: str, message: str, code: int, *, as_json: bool) -> None:
         error = {"kind": kind, "message": message, "exit_code": code}
         click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
     else:
-        click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
+        click.echo(_styled("Error: ", fg="red", bold=True) + message, err=True)
+
+
+def _styled(text: str, **style: Any) -> str:
+    # click drops colours in pipes by itself, but asks nobody else; Rich asks these.
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
+    return text if plain else click.style(text, **style)
 
 
 def clean(text: str) -> str:

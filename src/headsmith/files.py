@@ -16,6 +16,7 @@ __all__ = [
     "check_file",
     "check_target",
     "clear_unfinished",
+    "disk_is_full",
     "new_folder",
     "replace_file",
     "write_file",
@@ -226,9 +227,11 @@ def _umask() -> int:
     return mask
 
 
+def disk_is_full(error: OSError) -> bool:
+    """Whether an error is that no more can be written where it was tried."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def _explain(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        reason = "the disk is full"
-    else:
-        reason = error.strerror or str(error)
+    reason = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
     return f"Could not write {path}: {reason}. Nothing was left behind."

@@ -102,6 +102,7 @@ def test_a_mistyped_option(headsmith: Callable[..., Any]) -> None:
         (click.Abort(), 130),
         (KeyboardInterrupt(), 130),
         (RuntimeError("x"), 1),
+        (OSError(28, "No space left on device"), 5),
     ],
 )
 def test_exit_codes_tell_what_went_wrong(error: BaseException, code: int) -> None:
@@ -181,19 +182,44 @@ def test_an_interruption_is_quiet(
     assert "Traceback" not in answer.err
 
 
-def test_a_reader_that_goes_away_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", ["doctor", "--help", "qa --help"])
+def test_a_reader_that_goes_away_ends_quietly(arguments: str) -> None:
     # `true` reads nothing and is gone when the first line is written.
     done = subprocess.run(
         [
             "bash",
             "-c",
-            f"(sleep 0.5; {sys.executable} -m headsmith.cli doctor; echo $? >&2) | true",
+            f"(sleep 0.5; {sys.executable} -m headsmith.cli {arguments}; echo $? >&2) | true",
         ],
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.stderr == f"{main.READER_GONE}\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [
+        (">&-", 0, ""),
+        pytest.param(
+            "> /dev/full",
+            5,
+            "The disk is full",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it"),
+        ),
+        ("nowhere.py 2>&-", 3, ""),
+    ],
+)
+def test_nowhere_to_write(redirection: str, code: int, told: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m headsmith.cli migrate {__file__} {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+    assert "not foreseen" not in done.stderr
 
 
 def test_the_console_script_is_this_function() -> None:

@@ -21,9 +21,11 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -31,6 +33,7 @@ import click
 import headsmith
 from headsmith.cli.output import show_error
 from headsmith.errors import HeadsmithError, MissingExtraError, OutputError
+from headsmith.files import disk_is_full
 
 __all__ = ["Commands", "cli", "exit_code", "run"]
 
@@ -119,14 +122,25 @@ class Commands(click.Group):
         names = [n for n in self.told if n.startswith(incomplete)]
         return [CompletionItem(n, help=self.told[n]) for n in names] + found
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse, which prints help pages."""
+        with _quiet_without_reader():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and end quietly when the reader of a pipe has gone."""
-        try:
+        with _quiet_without_reader():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # Python would try to flush again at exit, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(READER_GONE)
+
+
+@contextmanager
+def _quiet_without_reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would try to flush again at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(READER_GONE) from None
 
 
 @click.group(
@@ -158,6 +172,8 @@ def exit_code(error: BaseException) -> int:
         (click.FileError, BAD_INPUT),
         (click.ClickException, USAGE),
     ]
+    if isinstance(error, OSError) and disk_is_full(error):
+        return NOT_WRITTEN
     return next((code for kind, code in kinds if isinstance(error, kind)), UNEXPECTED)
 
 
@@ -171,6 +187,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit code; see the table of this module.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Started with a stream closed (`>&-`), what would go there goes nowhere.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark, not a traceback.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
@@ -207,7 +226,7 @@ def _tell(error: Exception, arguments: Sequence[str]) -> None:
     elif isinstance(error, HeadsmithError):
         show_error(kind, str(error), exit_code(error), as_json=as_json)
     else:
-        show_error(kind, _unexpected(error), UNEXPECTED, as_json=as_json)
+        show_error(kind, _unexpected(error), exit_code(error), as_json=as_json)
 
 
 def _asks_json(arguments: Sequence[str]) -> bool:
@@ -217,6 +236,8 @@ def _asks_json(arguments: Sequence[str]) -> bool:
 
 
 def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError) and disk_is_full(error):
+        return f"The disk is full, so not all could be written ({error})."
     text = f"{type(error).__name__}: {error}".strip().rstrip(":.")
     if "out of memory" in text.lower() or isinstance(error, MemoryError):
         return f"{text}. Try a smaller --batch-size or --max-length."

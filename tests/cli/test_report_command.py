@@ -59,6 +59,8 @@ def test_a_page_that_is_there_stays(headsmith: Run, run_folder: Path, tmp_path: 
     assert (answer.code, answer.out) == (5, "")
     assert "--overwrite" in answer.err
     assert page.read_text() == "mine"
+    answer = headsmith("report", run_folder, "-o", tmp_path, "--overwrite")
+    assert (answer.code, "Name a file to write" in answer.err) == (5, True)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _LARGEST = 256 * 2**20  # bytes; a record of the largest models is far below
     "-o",
     "--output",
     "target",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("report.html"),
     show_default=True,
     metavar="FILE",

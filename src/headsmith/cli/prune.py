@@ -223,7 +223,12 @@ def command(
     """
     amounts = {"flops": flops, "params": params, "latency": latency, "keep": keep}
     budget = _budget({**amounts, "size": size}, plan_file)
-    searched = {"--rounds": rounds > 1, "--min-heads": min_heads, "--min-neurons": min_neurons}
+    searched = {
+        "--rearrange": rearrange,
+        "--rounds": rounds > 1,
+        "--min-heads": min_heads,
+        "--min-neurons": min_neurons,
+    }
     for option in (name for name, given in searched.items() if given and plan_file is not None):
         raise click.UsageError(f"--plan says what stays; {option} is for searching a plan.")
     if dry_run and rounds > 1:

@@ -195,12 +195,16 @@ def test_a_tree_with_a_file_that_does_not_parse(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("from transformers import (", encoding="utf-8")
     (tmp_path / "b.py").write_text("from transformers.optimization import AdamW", encoding="utf-8")
     (tmp_path / "c.py").write_text("x = 1", encoding="utf-8")
+    deep = "import transformers\nx = " + "-" * 20_000 + "1"
+    (tmp_path / "d.py").write_text(deep, encoding="utf-8")
     found = examine([tmp_path])
-    assert found.files == 3
+    assert found.files == 4
     assert [Path(f.path).name for f in found.findings] == ["b.py"]
-    ((path, reason),) = found.skipped
+    (path, reason), (deep_path, too_deep) = found.skipped
     assert path.endswith("a.py")
     assert "line 1" in reason
+    assert deep_path.endswith("d.py")
+    assert too_deep == "nested too deeply"
     with pytest.raises(DataError, match="no file or folder"):
         examine([tmp_path / "nothing"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import textwrap
 from pathlib import Path
 
@@ -254,6 +255,28 @@ def test_encodings_and_newlines_stay(newline: str) -> None:
 def test_what_does_not_parse_is_an_error(source: bytes) -> None:
     with pytest.raises(DataError):
         rewrite(source)
+
+
+@pytest.mark.parametrize("deep", ["-" * 20_000 + "1", "-" * 900 + "1", "a" + ".b" * 20_000])
+def test_what_is_nested_too_deeply_is_an_error(deep: str) -> None:
+    with pytest.raises(DataError, match="nested too deeply"):
+        rewrite(f"from transformers import prune_layer\nx = {deep}\n".encode())
+
+
+def test_old_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "old.py"
+    path.write_bytes(b"x = 1\rfrom transformers import AutoModel, prune_layer\ry = 2")
+    migrate([path], write=True)
+    assert path.read_bytes() == (
+        b"x = 1\rfrom transformers import AutoModel\rfrom headsmith.torch import prune_layer\ry = 2"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (skipped,) = migrate([tmp_path]).skipped
+    assert skipped.skipped == "not a regular file"
 
 
 def test_what_would_change_more_than_imports_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

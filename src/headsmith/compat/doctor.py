@@ -5,7 +5,6 @@ Files are parsed, never run or imported.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from headsmith.compat.checks import CHECKS, SourceFile
 from headsmith.compat.sources import (
     Progress,
     find_sources,
+    parse_source,
     read_source,
     without_collecting,
     work_through,
@@ -99,8 +99,10 @@ def _examine_batch(files: list[Path]) -> list[list[Finding] | tuple[str, str]]:
         for path in files:
             try:
                 found.append(examine_source(read_source(path), str(path)))
-            except (DataError, RecursionError) as error:
+            except DataError as error:
                 found.append((str(path), str(error)))
+            except RecursionError:
+                found.append((str(path), "nested too deeply"))
     return found
 
 
@@ -127,13 +129,7 @@ def examine_source(source: bytes | str, path: str = "<source>") -> list[Finding]
     checks = [check for check in CHECKS if check.concerns(data)]
     if not checks:
         return []
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        message = getattr(error, "msg", None) or str(error)
-        raise DataError(f"line {line}: {message}" if line else message) from error
-    file = SourceFile(tree)
+    file = SourceFile(parse_source(source))
     found = [
         Finding(path, line, kind, what, remedy)
         for check in checks

@@ -18,6 +18,7 @@ from headsmith.compat.sources import (
     Progress,
     find_sources,
     imports_transformers,
+    parse_source,
     read_source,
     without_collecting,
     work_through,
@@ -136,8 +137,6 @@ def _migrate_file(path: Path, *, write: bool) -> Migrated:
             replace_file(path, new)
     except (HeadsmithError, UnicodeError) as error:
         return Migrated(str(path), skipped=str(error))
-    except RecursionError:
-        return Migrated(str(path), skipped="nested too deeply")
     return Migrated(str(path), tuple(changes), _diff(str(path), data, new), written=write)
 
 
@@ -161,7 +160,7 @@ def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
         from transformers.modeling_utils import PreTrainedModel  # both
         from headsmith.torch import SQuADHead
     """
-    tree = _parse(source)
+    tree = parse_source(source)
     if not _moving(tree):
         return source, []
     require("libcst", "migrate")
@@ -170,12 +169,13 @@ def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
     from headsmith.compat.rewriting import ImportRewriter
 
     try:
-        module = libcst.parse_module(source)
-        rewriter = ImportRewriter()
-        new = module.visit(rewriter).bytes
+        new = libcst.parse_module(source).visit(ImportRewriter()).bytes
+        same = _same_but_imports(tree, parse_source(new))
     except libcst.ParserSyntaxError as error:
         raise DataError(f"line {error.raw_line}: {error.message}") from error
-    if not _same_but_imports(tree, _parse(new)):
+    except RecursionError as error:
+        raise DataError("nested too deeply") from error
+    if not same:
         raise DataError("the rewritten file would differ in more than its imports")
     changes = [
         Change(line, f"{statement.module}.{alias.name}", target)
@@ -183,15 +183,6 @@ def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
         for line, alias, target in _targets(statement)
     ]
     return new, changes
-
-
-def _parse(source: bytes) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        message = getattr(error, "msg", None) or str(error)
-        raise DataError(f"line {line}: {message}" if line else message) from error
 
 
 def _imports(tree: ast.Module) -> list[ast.ImportFrom]:

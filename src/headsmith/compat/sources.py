@@ -1,10 +1,12 @@
-"""Source files of a tree: found, sieved by a look at their bytes, worked on side by side."""
+"""Source files of a tree: found, sieved by a look at their bytes, parsed, worked on in parallel."""
 
 from __future__ import annotations
 
+import ast
 import gc
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ __all__ = [
     "Progress",
     "find_sources",
     "imports_transformers",
+    "parse_source",
     "read_source",
     "without_collecting",
     "work_through",
@@ -75,14 +78,41 @@ def read_source(path: Path) -> bytes:
     """The contents of a file.
 
     Raises:
-        DataError: the file cannot be read, or is too large to be source code.
+        DataError: the file cannot be read, is a pipe or device, or is too large to be source code.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError("not a regular file")  # reading a pipe would wait for its writer
+        if status.st_size > _LARGEST:
             raise DataError(f"larger than {_LARGEST // 2**20} MiB")
         return path.read_bytes()
     except OSError as error:
         raise DataError(error.strerror or str(error)) from error
+
+
+def parse_source(source: bytes | str) -> ast.Module:
+    """The syntax tree of a file.
+
+    Args:
+        source: a whole file; bytes in any encoding that Python reads.
+
+    Raises:
+        DataError: it is not Python that can be parsed.
+
+    Example:
+        >>> from headsmith.compat.sources import parse_source
+        >>> len(parse_source(b"import os, sys").body)
+        1
+    """
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        message = getattr(error, "msg", None) or str(error)
+        raise DataError(f"line {line}: {message}" if line else message) from error
+    except (RecursionError, MemoryError) as error:  # the parser's stack, not the machine's memory
+        raise DataError("nested too deeply") from error
 
 
 def imports_transformers(source: bytes) -> bool:
@@ -112,7 +142,8 @@ def imports_transformers(source: bytes) -> bool:
 
 def _begins(source: bytes, place: int) -> bool:
     """Whether a statement may begin there: nothing stands before it, or what ends another."""
-    before = source[source.rfind(b"\n", 0, place) + 1 : place].rstrip(b" \t\f\xef\xbb\xbf")
+    line = source[source.rfind(b"\n", 0, place) + 1 : place]
+    before = line[line.rfind(b"\r") + 1 :].rstrip(b" \t\f\xef\xbb\xbf")
     return not before or before.endswith((b";", b":"))
 
 

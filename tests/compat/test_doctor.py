@@ -256,3 +256,90 @@ def test_a_name_that_went_with_its_module_is_told() -> None:
     assert [(f.line, f.kind) for f in told] == [(2, "name"), (2, "name")]
     assert "input_processing went with its module" in told[1].what
     assert "copy it" in told[1].remedy
+
+
+def test_modules_under_another_name() -> None:
+    source = """
+    import transformers as tr
+    import transformers.generation as gen
+    tr.prune_layer
+    tr.modeling_utils.PreTrainedModel, tr.modeling_utils.Conv1D
+    gen.LogitsWarper
+    """
+    told = examine_source(textwrap.dedent(source))
+    assert [(f.line, f.remedy) for f in told] == [
+        (4, "import prune_layer from headsmith.torch"),
+        (5, "import Conv1D from transformers.pytorch_utils"),
+        (6, "import LogitsProcessor from transformers.generation.logits_process"),
+    ]
+
+
+def test_a_patch_of_a_name_that_is_gone_has_no_effect() -> None:
+    source = """
+    import transformers
+    transformers.modeling_utils.Conv1D = transformers.pytorch_utils.Conv1D
+    transformers.pytorch_utils.Conv1D = None
+    """
+    (told,) = examine_source(textwrap.dedent(source))
+    assert told.line == 3
+    assert "does not read it there" in told.remedy
+
+
+def test_modules_and_classes_that_are_gone_by_their_form() -> None:
+    source = """
+    import transformers.models.bert.modeling_flax_bert
+    from transformers import TFBertModel, TFSequenceSummary, deepspeed, modeling_bert
+    from transformers import TFidfModel, TensorType, modeling_outputs
+    from transformers.modeling_tf_outputs import TFBaseModelOutput
+    from transformers.modeling_bert import BertLayer
+    from transformers.models.bert import FlaxBertModel, modeling_bert
+    transformers.models.bert.modeling_bert.BertModel
+    """
+    told = examine_source(textwrap.dedent(source))
+    assert [(f.line, f.what.partition(" is ")[0]) for f in told] == [
+        (2, "the module transformers.models.bert.modeling_flax_bert"),
+        (3, "TFBertModel"),
+        (3, "TFSequenceSummary"),
+        (3, "the module transformers.deepspeed"),
+        (3, "the module transformers.modeling_bert"),
+        (5, "TFBaseModelOutput went with its module: transformers.modeling_tf_outputs"),
+        (6, "BertLayer went with its module: transformers.modeling_bert"),
+        (7, "FlaxBertModel"),
+    ]
+    assert "transformers.models.bert.modeling_bert" in told[4].remedy
+    assert "headsmith.keras" in told[5].remedy
+
+
+def test_output_embeddings_that_are_another_model_s_are_not_tied_here() -> None:
+    source = """
+    class Base(PreTrainedModel):
+        def get_output_embeddings(self):
+            return None
+
+    class Pair(PreTrainedModel):
+        def get_output_embeddings(self):
+            return self.decoder.get_output_embeddings()
+
+    class Late(PreTrainedModel):
+        def __init__(self, config):
+            self._tied_weights_keys = {f"heads.{i}.weight": "words.weight" for i in range(2)}
+
+        def get_output_embeddings(self):
+            return self.heads
+
+    class Own(PreTrainedModel):
+        def get_output_embeddings(self):
+            if self.headless:
+                return None
+            return self.lm_head
+    """
+    assert _found(source) == [(18, "untied")]
+
+
+def test_an_empty_buffer_holds_no_garbage() -> None:
+    source = """
+    self.register_buffer("a", None, persistent=False)
+    self.register_buffer("b", tensor=None, persistent=False)
+    self.register_buffer("c", None if x else y, persistent=False)
+    """
+    assert _found(source) == [(4, "buffer")]

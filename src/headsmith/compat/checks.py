@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from headsmith.compat.local_copies import wrong_copies
+from headsmith.compat.name_rules import gone_by_rule
 from headsmith.compat.names import GONE_MODULES, METHODS, lookup
 from headsmith.compat.sources import imports_transformers
 
@@ -27,6 +28,8 @@ _LISTED = re.compile(
 _FROM_MODELS = re.compile(rb"from[ \t\\\r\n]+transformers\.models\b")
 _NOT_KEPT = re.compile(rb"persistent\s*=\s*False\b")
 _HEAD_MASK = re.compile(rb"head_mask\s*=(?!=)")
+_MISSING = "{} is not in {} any more"
+_NOT_READ = "Transformers 5 does not read it there: patch what calls it now, or delete the line"
 _ELSEWHERE = "do without it, or copy it from Transformers 4"
 _RESTORE = "call headsmith.compat.restore() before this file is imported"
 
@@ -41,12 +44,20 @@ class SourceFile:
         self.nodes = list(ast.walk(tree))
         self.classes = {n.name: n for n in self.nodes if isinstance(n, ast.ClassDef)}
         self.functions = {n.name for n in self.nodes if isinstance(n, ast.FunctionDef)}
-        self.imported = {
-            alias.asname or alias.name: (node.module or "", alias.name)
-            for node in self.nodes
-            if isinstance(node, ast.ImportFrom) and not node.level
-            for alias in node.names
-        }
+        self.imported: dict[str, tuple[str, str]] = {}
+        self.modules: dict[str, str] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                for alias in node.names:
+                    self.imported[alias.asname or alias.name] = (node.module or "", alias.name)
+            elif isinstance(node, ast.Import):
+                self.modules.update((a.asname, a.name) for a in node.names if a.asname)
+
+    def full_name(self, dotted: str) -> str:
+        """A dotted name with what its first part was imported as in the place of that part."""
+        first, dot, rest = dotted.partition(".")
+        whole = self.modules.get(first) or ".".join(self.imported.get(first, (first,)))
+        return f"{whole}{dot}{rest}"
 
     def bases(self, node: ast.ClassDef) -> list[str]:
         """The names of a class's bases, those of its bases in this file among them."""
@@ -76,34 +87,54 @@ class SourceFile:
 def _names(file: SourceFile) -> _Found:
     for node in file.nodes:
         if isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
-                yield from _name(node.module or "", alias.name, node.lineno, imported=True)
-        elif isinstance(node, ast.Attribute):
-            module, _, name = _path(node).rpartition(".")
-            if module.split(".")[0] in file.imported:
-                first, *rest = module.split(".")
-                module = ".".join([*file.imported[first], *rest])
+            module = node.module or ""
             if module.startswith("transformers"):
+                for alias in node.names:
+                    yield from _name(module, alias.name, node.lineno, imported=True)
+        elif isinstance(node, ast.Attribute):
+            module, _, name = file.full_name(_path(node)).rpartition(".")
+            if not module.startswith("transformers"):
+                continue
+            if isinstance(node.ctx, ast.Load):
                 yield from _name(module, name, node.lineno, imported=False)
+            elif lookup(module, name):
+                yield node.lineno, "name", _MISSING.format(name, module), _NOT_READ
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name in GONE_MODULES:
-                    what = f"the module {alias.name} is gone from Transformers 5"
-                    yield node.lineno, "name", what, _RESTORE
+                yield from _module(alias.name, node.lineno)
+
+
+def _module(module: str, line: int) -> _Found:
+    remedy = _RESTORE if module in GONE_MODULES else gone_by_rule(module)
+    if remedy:
+        yield line, "name", f"the module {module} is gone from Transformers 5", remedy
+
+
+def _unlisted_name(module: str, name: str, line: int, *, imported: bool) -> _Found:
+    """A name that the table does not hold, but perhaps its module, or a rule."""
+    remedy = gone_by_rule(module)
+    if module in GONE_MODULES:  # as an attribute the name may be a module of it
+        remedy = _ELSEWHERE if imported else ""
+    if remedy:
+        what = f"{name} went with its module: {module} is gone from Transformers 5"
+        yield line, "name", what, remedy
+    elif remedy := gone_by_rule(module, name):
+        yield line, "name", _MISSING.format(name, module), remedy
+    elif imported:
+        yield from _module(f"{module}.{name}", line)
 
 
 def _name(module: str, name: str, line: int, *, imported: bool) -> _Found:
     row = lookup(module, name)
     if row is None:
-        if imported and module in GONE_MODULES:
-            what = f"{name} went with its module: {module} is gone from Transformers 5"
-            yield line, "name", what, _ELSEWHERE
+        yield from _unlisted_name(module, name, line, imported=imported)
         return
-    what = f"{name} is not in {module} any more"
+    what = _MISSING.format(name, module)
     if row.target and imported:
         remedy = f"headsmith migrate --write: {row.target.replace(':', '.')}"
     elif row.target:
-        remedy = f"import it from {row.target.partition(':')[0]}"
+        home, _, new = row.target.partition(":")
+        remedy = f"import {new} from {home}"
     elif row.stand_in:
         remedy = f"{row.note}; or {_RESTORE}" if row.note else _RESTORE
     else:
@@ -147,8 +178,7 @@ def _tied(file: SourceFile) -> _Found:
                 f"write {{tied name: name of the weight}}; or {_RESTORE}",
             )
         method = _method(cls, "get_output_embeddings")
-        declared = [_assigned(c, "_tied_weights_keys") for c in file.lineage(cls)]
-        if method is not None and not any(isinstance(d, ast.Dict) for d in declared):
+        if method is not None and _gives_own(method) and not _declares_tied(file.lineage(cls)):
             yield (
                 method.lineno,
                 "untied",
@@ -156,6 +186,29 @@ def _tied(file: SourceFile) -> _Found:
                 'declare _tied_weights_keys = {"<output>.weight": "<input>.weight"}; '
                 f"or {_RESTORE}",
             )
+
+
+def _gives_own(method: ast.FunctionDef) -> bool:
+    """Whether output embeddings are of this class: not None, nor those of a model inside."""
+    given = [n.value for n in ast.walk(method) if isinstance(n, ast.Return)]
+    return any(
+        value is not None
+        and not _is(value, None)
+        and not (isinstance(value, ast.Call) and _last(value.func) == method.name)
+        for value in given
+    )
+
+
+def _declares_tied(lineage: list[ast.ClassDef]) -> bool:
+    """Whether tied keys are declared as Transformers 5 wants them, of the class or in a method."""
+    values = [_assigned(cls, "_tied_weights_keys") for cls in lineage]
+    return any(isinstance(value, ast.Dict) for value in values) or any(
+        isinstance(n, ast.Attribute)
+        and n.attr == "_tied_weights_keys"
+        and isinstance(n.ctx, ast.Store)
+        for cls in lineage
+        for n in ast.walk(cls)
+    )
 
 
 def _generation(file: SourceFile) -> _Found:
@@ -178,6 +231,8 @@ def _buffers(file: SourceFile) -> _Found:
     for node in file.nodes:
         if not isinstance(node, ast.Call) or _last(node.func) != "register_buffer":
             continue
+        if any(_is(held, None) for held in _buffer_values(node)):
+            continue  # nothing is in it yet
         for keyword in node.keywords:
             if keyword.arg == "persistent" and _is(keyword.value, False):
                 name = (_text(node.args[0]) if node.args else "") or "a buffer"
@@ -187,6 +242,10 @@ def _buffers(file: SourceFile) -> _Found:
                     f"{name} is in no checkpoint: from_pretrained leaves garbage in it",
                     f"set it in _init_weights; or {_RESTORE}",
                 )
+
+
+def _buffer_values(call: ast.Call) -> list[ast.expr]:
+    return [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "tensor")]
 
 
 def _blocks(file: SourceFile) -> _Found:

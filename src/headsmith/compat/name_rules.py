@@ -1,5 +1,8 @@
 """Names of model modules that are told by their form: every module of a kind had one.
 
+Modules that are gone are told so too: those of TensorFlow and Flax, and where Transformers 3 had
+its models.
+
 `headsmith.compat.names` has the table of the others and reads these rules too.
 """
 
@@ -8,7 +11,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["FAST_TOKENIZERS", "MODEL_FILE", "ONNX", "RULES", "SHIMS", "Method", "by_rule"]
+__all__ = [
+    "FAST_TOKENIZERS",
+    "MODEL_FILE",
+    "ONNX",
+    "RULES",
+    "SHIMS",
+    "Method",
+    "by_rule",
+    "gone_by_rule",
+]
 
 SHIMS = "headsmith.compat.shims"
 ONNX = "headsmith.compat.onnx_config"
@@ -33,6 +45,23 @@ class Method:
 
 MODEL_FILE = re.compile(r"transformers\.models\.\w+\.(?:modeling|configuration|tokenization)_\w+")
 FAST_TOKENIZERS = re.compile(r"transformers\.models\.\w+\.tokenization_\w+_fast")
+
+_OTHER_CLASS = re.compile(r"(?:TF|Flax)[A-Z]\w*")
+_OTHER_MODULE = re.compile(
+    r"transformers\.(?:(?:models\.\w+\.)?(?:modeling|generation)_(?:tf|flax)_\w+"
+    r"|generation\.(?:tf|flax)_\w+|(?:trainer|training_args|optimization)_tf|keras_callbacks)"
+)
+_NO_OTHERS = "Transformers 5 has PyTorch models alone; layers and losses are in headsmith.keras"
+_MODELS_OF_3 = (
+    "albert auto bart bert bert_generation bert_japanese bertweet blenderbot camembert ctrl "
+    "deberta distilbert dpr electra encoder_decoder flaubert fsmt funnel gpt2 herbert layoutlm "
+    "longformer lxmert marian mbart mmbt mobilebert openai pegasus phobert prophetnet rag reformer "
+    "retribert roberta squeezebert t5 transfo_xl xlm xlm_prophetnet xlm_roberta xlnet"
+)
+_OF_3 = re.compile(
+    r"transformers\.((?:modeling|configuration|tokenization)_"
+    rf"({_MODELS_OF_3.replace(' ', '|')})(?:_fast)?)"
+)
 
 _HELPERS = "headsmith.compat.model_helpers"
 _EXACT = {
@@ -83,6 +112,18 @@ RULES: tuple[Method, ...] = (
         f"`{_HELPERS}`",
     ),
     Method("`…TokenizerFast` in `tokenization_…_fast`", "ok", "gone", "`transformers`"),
+    Method(
+        "`TF…`, `Flax…` and their modules",
+        "needs TF, Flax",
+        "gone",
+        "`headsmith.keras`: layers, heads and losses",
+    ),
+    Method(
+        "`transformers.modeling_bert` and other modules of Transformers 3",
+        "gone",
+        "gone",
+        "`transformers.models.bert.modeling_bert`",
+    ),
 )
 """The same for readers: names that many model modules had."""
 
@@ -111,3 +152,29 @@ def by_rule(module: str, name: str) -> str:
     if name == "logger":
         return f"{SHIMS}:LOGGER"
     return {**_EXACT, **_OF_MODEL.get(module.split(".")[2], {})}.get(name, "")
+
+
+def gone_by_rule(module: str, name: str = "") -> str:
+    """What to do about a module, or a name in it, whose form tells that it is gone.
+
+    Args:
+        module: an absolute module name.
+        name: a name once found in it; empty for the module itself.
+
+    Returns:
+        A few words; empty if the form tells nothing.
+
+    Example:
+        >>> from headsmith.compat.name_rules import gone_by_rule
+        >>> gone_by_rule("transformers.modeling_bert", "BertLayer")
+        'since Transformers 4 its module is transformers.models.bert.modeling_bert'
+        >>> gone_by_rule("transformers.modeling_utils", "PreTrainedModel")
+        ''
+    """
+    of_models = module == "transformers" or module.startswith("transformers.models.")
+    if (of_models and _OTHER_CLASS.fullmatch(name)) or _OTHER_MODULE.fullmatch(module):
+        return _NO_OTHERS
+    found = _OF_3.fullmatch(module)
+    if found is None:
+        return ""
+    return f"since Transformers 4 its module is transformers.models.{found[2]}.{found[1]}"

@@ -474,3 +474,10 @@ def test_the_state_of_the_pytorch_head_gives_its_predictions(rng):
     with torch.no_grad():
         expected = [v.numpy() for v in theirs(torch.from_numpy(x))]
     same(ours(x), expected)
+
+
+def test_squad_head_takes_an_empty_batch():
+    head = wing.SQuADHead(SQUAD)
+    found = head(np.zeros((0, 5, H), "float32"))
+    assert [tuple(x.shape) for x in found] == [(0, 3), (0, 3), (0, 6), (0, 6), (0,)]
+    assert tuple(wing.pair_spans(*found[:4]).end_index.shape) == (0, 3, 2)

@@ -135,6 +135,25 @@ def test_nothing_left(engine, problem):
         assert not gradient.any()
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_an_empty_batch(engine, problem, reduction):
+    hidden, weight, bias, labels = problem
+    sources = [engine.tensor(x, dtype="float32") for x in (hidden[:0], weight, bias)]
+
+    def call(h, w, b):
+        return linear.linear_cross_entropy(h, w, labels[:0], bias=b, reduction=reduction)
+
+    losses_of_none = engine.array(call(*sources))
+    assert losses_of_none.shape == ((0, 7) if reduction == "none" else ())
+    assert losses_of_none.sum() == 0
+    upstream = engine.tensor(np.ones(losses_of_none.shape), dtype="float32")
+    for gradient, source in zip(
+        engine.gradients(lambda *x: [call(*x)], sources, [upstream]), sources, strict=True
+    ):
+        assert gradient.shape == tuple(source.shape)
+        assert not gradient.any()
+
+
 def test_causal_shifts(engine, problem):
     hidden, weight, _, labels = problem
     h, w = (engine.tensor(x, dtype="float32") for x in (hidden, weight))

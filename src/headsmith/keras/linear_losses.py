@@ -100,6 +100,8 @@ def linear_cross_entropy(
     kept = ops.not_equal(flat, ignore_index)
     inside = ops.logical_and(flat >= 0, flat < classes)
     dtype = compute_dtype(hidden)
+    if 0 in read_shape(labels):
+        return _of_nothing(hidden, weight, bias, None if reduction != "none" else labels)
     rows = ops.reshape(hidden, (-1, read_shape(hidden)[-1]))
     backend = _backend()
     settings = (transposed, label_smoothing, _chunk(read_shape(rows)[0], classes, chunk_size))
@@ -115,6 +117,14 @@ def linear_cross_entropy(
         scale = scale / (ops.maximum(count, 1) if num_items_in_batch is None else count)
     loss = backend.weighted_sum(*data, scale, *settings)
     return ops.where(ops.any(wrong), float("nan"), loss)
+
+
+def _of_nothing(hidden: Any, weight: Any, bias: Any, labels: Any) -> Any:
+    """Give the loss of no rows: 0, or (...) for labels, and gradients of 0."""
+    dtype = compute_dtype(hidden)
+    parts = [hidden, weight[:0]] if bias is None else [hidden, weight[:0], bias[:0]]
+    total: Any = sum(ops.sum(ops.cast(part, dtype)) for part in parts)
+    return total if labels is None else total + ops.zeros(ops.shape(labels), dtype=dtype)
 
 
 def _backend() -> Any:

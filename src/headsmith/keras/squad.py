@@ -262,10 +262,10 @@ class SQuADHead(keras.layers.Layer):  # type: ignore[misc]
         # The best ends are sought along the last dimension: (batch, starts, seq).
         end_scores = self._normalise(ops.transpose(end_logits, (0, 2, 1)), -1)
         end_top, end_index = ops.top_k(end_scores, _at_most(self.end_n_top, length))
-        batch = ops.shape(hidden_states)[0]
 
         def flat(x: Any) -> Any:
-            return ops.reshape(ops.transpose(x, (0, 2, 1)), (batch, -1))
+            batch, starts, ends = ops.shape(x)
+            return ops.reshape(ops.transpose(x, (0, 2, 1)), (batch, ends * starts))
 
         cls_logits = self.answer_class(
             hidden_states,

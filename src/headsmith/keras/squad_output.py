@@ -81,10 +81,11 @@ def pair_spans(
             f"`start_top_index` of shape (batch, start_n_top). Received: "
             f"{tuple(end_top_index.shape)} and {tuple(start_top_index.shape)}."
         )
+    number = -1 if starts is None or total is None else total // starts
     batch, starts = ops.shape(start_top_index)
 
     def regroup(x: Any) -> Any:
-        return ops.transpose(ops.reshape(x, (batch, -1, starts)), (0, 2, 1))
+        return ops.transpose(ops.reshape(x, (batch, number, starts)), (0, 2, 1))
 
     ends = regroup(end_top_index)
 

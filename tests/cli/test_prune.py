@@ -189,6 +189,7 @@ def test_the_model_that_is_read_is_not_replaced(
         (["--plan", "none.json"], 3, "plan none.json cannot be read"),
         (["--plan", "none.json", "--rounds", "2"], 2, "--rounds is for searching a plan"),
         (["--plan", "none.json", "--min-heads", "2"], 2, "--min-heads is for searching a plan"),
+        (["--keep", "0.5", "--rounds", "2"], 2, "--rounds 2 with --keep"),
         (["--plan", "none.json", "--rearrange"], 2, "--rearrange is for searching a plan"),
         (["--flops", "0.5", "--rounds", "2", "--dry-run"], 2, "Received --rounds 2"),
         (["--size", "many"], 2, "expected a size above 0, as in 40MB"),

@@ -34,7 +34,7 @@ def ratios(identity: str, bars: Sequence[tuple[str, float]]) -> str:
     for place, (label, ratio) in enumerate(bars):
         y = 4 + place * _ROW
         left, right = sorted((x(1), x(ratio)))
-        short = label if len(label) <= 58 else label[:57] + "…"
+        short = label if len(label) <= 58 else f"{label[:29]}…{label[-28:]}"  # both ends tell
         drawn.append(text(_LABEL - 8, y + 14, short, "label", "end"))
         drawn.append(
             tag(

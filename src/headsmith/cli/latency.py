@@ -163,5 +163,5 @@ def _table(output: Output, rows: list[dict[str, Any]]) -> Table:
 def _footnote(facts: dict[str, Any], length: int) -> str:
     return (
         f" {length} tokens a sequence; {facts['device']}, {facts['processor']}, "
-        f"{facts['threads']} threads"
+        f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}"
     )

@@ -231,6 +231,11 @@ def command(
     }
     for option in (name for name, given in searched.items() if given and plan_file is not None):
         raise click.UsageError(f"--plan says what stays; {option} is for searching a plan.")
+    if rounds > 1 and not budget.keys() & {"flops", "params", "max_bytes"}:
+        raise click.UsageError(
+            "--rounds leads to --flops, --params or --size in several steps. "
+            f"Received --rounds {rounds} with --{next(iter(budget), 'plan')}."
+        )
     if dry_run and rounds > 1:
         raise click.UsageError(
             "--dry-run shows the plan of one round, for each further one scores what the last "

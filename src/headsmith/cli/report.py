@@ -86,7 +86,10 @@ def read_record(path: Path) -> RunRecord | QARunRecord:
         raise DataError(f"{file} is not UTF-8 text: {error}.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
-    return QARunRecord.from_json(text) if _is_qa(text) else RunRecord.from_json(text)
+    try:
+        return QARunRecord.from_json(text) if _is_qa(text) else RunRecord.from_json(text)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _is_qa(text: str) -> bool:

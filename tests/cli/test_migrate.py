@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,65 @@ def test_a_diff_is_shown_and_nothing_written(headsmith: Run, tree: Path) -> None
     assert answer.code == 0
     assert "-from transformers.modeling_utils import PreTrainedModel, SQuADHead" in answer.out
     assert "+from headsmith.torch import SQuADHead" in answer.out
-    assert "1 names in 1 of 3 files would move (--write does it)" in answer.out
+    assert "1 names in 1 of 3 files would move (--write does it)" in answer.err
     assert "broken.py is left as it is: line 1" in answer.err
     assert (tree / "old.py").read_text(encoding="utf-8") == OLD
+
+
+ODD = {
+    "plain.py": OLD.encode(),
+    "tabs.py": b"if True:\n\t" + OLD.encode() + b"\tx = 1\t# y\n",
+    "long.py": b"x = '" + b"word " * 100 + b"'\n" + OLD.encode() + b"# " + b"y" * 500 + b"\n",
+    "crlf.py": b"x = 1\r\n" + OLD.replace("\n", "\r\n").encode() + b"y = 2\r\n",
+    "cr.py": b"x = 1\r" + OLD.replace("\n", "\r").encode() + b"y = 2\r",
+    "unended.py": b"x = 1\n" + OLD.rstrip().encode(),
+    "unended below.py": OLD.encode() + b"x = 1\ny = 2",
+    "feed.py": b"x = 1\n\x0c\n" + OLD.encode() + b"\x0c\ny = 'a\x0cb'\n",
+    "marks.py": "x = 'é\u2028\x85ü'\n".encode() + OLD.encode() + "# \u2029\n".encode(),
+    "latin.py": b"# coding: latin-1\nx = '\xe9\x85'\n" + OLD.encode(),
+    "né/bom.py": b"\xef\xbb\xbf" + OLD.encode(),
+    "blank.py": OLD.encode() + b"\n\n   \n  ",
+}
+
+
+@pytest.mark.parametrize(
+    ("tool", "where"),
+    [
+        (["patch", "-p1", "--binary", "-s", "-i"], "src"),
+        (["git", "apply"], "./src/../src"),
+        (["git", "apply"], "{here}/src"),
+    ],
+    ids=["patch", "git", "git, whole path"],
+)
+def test_a_piped_diff_is_a_patch(tmp_path: Path, tool: list[str], where: str) -> None:
+    if shutil.which(tool[0]) is None:
+        pytest.skip(f"needs {tool[0]}")
+    for folder in ("applied", "written"):
+        for name, data in ODD.items():
+            path = tmp_path / folder / "src" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def migrated(folder: str, *more: str) -> bytes:
+        here = tmp_path / folder
+        run = [sys.executable, "-m", "headsmith.cli", "migrate", where.format(here=here), *more]
+        done = subprocess.run(run, cwd=here, capture_output=True, check=True)
+        assert f"{len(ODD)} names".encode() in (done.stdout if more else done.stderr)
+        return done.stdout
+
+    (tmp_path / "x.patch").write_bytes(migrated("applied"))
+    subprocess.run([*tool, tmp_path / "x.patch"], cwd=tmp_path / "applied", check=True)
+    migrated("written", "--write")
+    for name, data in ODD.items():
+        now = (tmp_path / "written" / "src" / name).read_bytes()
+        assert now != data
+        assert (tmp_path / "applied" / "src" / name).read_bytes() == now, name
+
+
+def test_nothing_to_rewrite_is_an_empty_patch(headsmith: Run, tree: Path) -> None:
+    answer = headsmith("migrate", tree / "new.py")
+    assert answer.out == ""
+    assert "Nothing to rewrite in 1 files." in answer.err
 
 
 def test_write_then_nothing_to_do(headsmith: Run, tree: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import os
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,59 @@ CASES = {
         from headsmith.torch import (
             SQuADHead  # head
         )
+        """,
+    ),
+    "comments above go with their names": (
+        """\
+        from transformers.modeling_utils import (
+            # the head
+            SQuADHead,
+
+            # the base,
+            # in two lines
+            PreTrainedModel,  # base
+            # of GPT-2
+            Conv1D,
+            # for states
+            unwrap_model,
+            # that is all
+        )
+        """,
+        """\
+        from transformers.modeling_utils import (
+            # the base,
+            # in two lines
+            PreTrainedModel,  # base
+            # for states
+            unwrap_model,
+            # that is all
+        )
+        from transformers.pytorch_utils import (
+            # of GPT-2
+            Conv1D,
+        )
+        from headsmith.torch import (
+            # the head
+            SQuADHead,
+        )
+        """,
+    ),
+    "a comment above, brackets that hang": (
+        """\
+        from transformers.modeling_utils import (PreTrainedModel,
+            # the head
+            SQuADHead, Conv1D,
+            # for states
+            unwrap_model)
+        """,
+        """\
+        from transformers.modeling_utils import (PreTrainedModel,
+            # for states
+            unwrap_model)
+        from transformers.pytorch_utils import Conv1D
+        from headsmith.torch import (
+            # the head
+            SQuADHead)
         """,
     ),
     "all names one way keep the form": (
@@ -210,7 +264,7 @@ def test_untouched(source: str) -> None:
         unique=True,
     ),
     st.lists(st.booleans(), min_size=6, max_size=6),
-    st.sampled_from(["plain", "brackets", "lines", "hanging"]),
+    st.sampled_from(["plain", "brackets", "lines", "above", "hanging"]),
     st.booleans(),
 )
 def test_every_name_is_bound_as_before(
@@ -222,6 +276,7 @@ def test_every_name_is_bound_as_before(
         "plain": ", ".join(told),
         "brackets": f"({', '.join(told)}{comma})",
         "lines": "(\n    " + ",  # of it\n    ".join(told) + f"{comma}  # last\n)",
+        "above": "(\n    # of it\n    " + ",\n\n    # of it\n    ".join(told) + f"{comma}\n)",
         "hanging": "(" + ",\n    ".join(told) + f"{comma})",
     }[form]
     source = f"from transformers.modeling_utils import {joined}  # all\nx = 1\n"
@@ -270,6 +325,33 @@ def test_old_line_ends(tmp_path: Path) -> None:
     assert path.read_bytes() == (
         b"x = 1\rfrom transformers import AutoModel\rfrom headsmith.torch import prune_layer\ry = 2"
     )
+
+
+@pytest.mark.parametrize(
+    "end", ["\n\n   \n  ", "\n\t", "y = 2\r", "\r", "\r\n \r\n", "\f\n", "# end", "# end\\"]
+)
+@pytest.mark.parametrize("head", ["", "\f\n \n", "x = 1\r", "x = 1\r\n"])
+def test_nothing_before_or_after_changes(head: str, end: str) -> None:
+    old = "from transformers import AutoModel, prune_layer"
+    new, _ = rewrite(f"{head}{old}\n{end}".encode())
+    text = new.decode()
+    first, last = text.index("from transformers"), text.index("prune_layer") + len("prune_layer")
+    assert (text[:first], text[last:]) == (head, f"\n{end}")
+    whole = rewrite(f"{head}{old}".encode())[0].decode()
+    assert whole.endswith("import prune_layer")
+
+
+def test_what_is_not_a_moving_import_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headsmith.compat import rewriting
+
+    def tidied(self: object, original: object, updated: Any) -> Any:
+        return updated.with_changes(comment=None)
+
+    monkeypatch.setattr(rewriting.ImportRewriter, "leave_EmptyLine", tidied, raising=False)
+    old = "from transformers import prune_layer\n"
+    for source in (f"# lost\nx = 1\n{old}", f"{old}\n# lost\nx = 1\n", f"{old}\n# lost\n{old}"):
+        with pytest.raises(DataError, match="more than its imports"):
+            rewrite(source.encode())
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

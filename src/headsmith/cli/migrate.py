@@ -12,13 +12,14 @@ import click
 from headsmith.cli.output import Output, clean, output_options
 
 if TYPE_CHECKING:
-    from headsmith.compat.migrate import Migration
+    from headsmith.compat.migrate import Migrated, Migration
 
 __all__ = ["command"]
 
 _EPILOG = """\b
 Examples:
   headsmith migrate src                 show what would change, as a diff
+  headsmith migrate src > x.patch       the same for git apply or patch -p1
   headsmith migrate src --write         change it
   headsmith doctor src                  what a rewrite cannot mend
 """
@@ -50,14 +51,23 @@ def command(path: tuple[Path, ...], write: bool, output: Output) -> None:
         {
             "files": done.files,
             "written": write,
-            "changed": [asdict(file) for file in done.changed],
+            "changed": [_plain(file) for file in done.changed],
             "skipped": [{"path": f.path, "reason": f.skipped} for f in done.skipped],
         },
         *([] if write else [_coloured(file.diff) for file in done.changed]),
         *([_table(output, done)] if write and done.changed else []),
-        _summary(done, write=write),
+        *([_summary(done)] if write else []),
         brief=[file.path for file in done.changed],
+        piped=None if write else b"".join(file.patch for file in done.changed),
     )
+    if not write:
+        output.note(_summary(done))
+
+
+def _plain(file: Migrated) -> dict[str, Any]:
+    told = asdict(file)
+    del told["patch"]  # bytes; `diff` says the same
+    return told
 
 
 def _coloured(diff: str) -> Any:
@@ -65,9 +75,9 @@ def _coloured(diff: str) -> Any:
 
     styles = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
     text = Text()
-    for line in diff.splitlines():
+    for line in diff.split("\n"):
         style = next((s for start, s in styles.items() if line.startswith(start)), "")
-        text.append(clean(line) + "\n", style=style)
+        text.append(clean(line.expandtabs()) + "\n", style=style)
     text.rstrip()
     return text
 
@@ -79,9 +89,9 @@ def _table(output: Output, done: Migration) -> Any:
     return table
 
 
-def _summary(done: Migration, *, write: bool) -> str:
+def _summary(done: Migration) -> str:
     names = sum(len(file.changes) for file in done.changed)
     if not names:
         return f" Nothing to rewrite in {done.files} files."
-    what = "moved" if write else "would move (--write does it)"
+    what = "moved" if done.changed[0].written else "would move (--write does it)"
     return f" {names} names in {len(done.changed)} of {done.files} files {what}."

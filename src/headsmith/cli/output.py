@@ -64,6 +64,7 @@ class Output:
         data: Any,
         *shown: RenderableType,
         brief: Iterable[str] = (),
+        piped: bytes | None = None,
     ) -> None:
         """Print what the command found.
 
@@ -71,12 +72,15 @@ class Output:
             data: for `--format json`: plain data, dataclasses and paths included.
             *shown: for people: strings and Rich renderables, one below the other.
             brief: lines for `--quiet`.
+            piped: printed as it is, instead of `shown`, where stdout is no terminal.
         """
         if self.format == "json":
             click.echo(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
         elif self.quiet:
             for line in brief:
                 click.echo(line)
+        elif piped is not None and not sys.stdout.isatty():
+            click.echo(piped, nl=False)
         else:
             self.show(*shown)
 

@@ -8,12 +8,15 @@ before and after. What cannot be mended so is for `headsmith.compat.doctor` to t
 from __future__ import annotations
 
 import ast
-import difflib
+import io
+import re
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headsmith.compat.names import lookup
+from headsmith.compat.patches import unified_patch
 from headsmith.compat.sources import (
     Progress,
     find_sources,
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Change", "Migrated", "Migration", "migrate", "rewrite"]
+
+_END = b"\n0"
+"""A statement put behind a file meanwhile: LibCST drops blank lines and a CR that end a file."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Migrated:
     Args:
         path: the file.
         changes: the names that move; empty if nothing does.
-        diff: the change as a unified diff; empty if there is none.
+        diff: the change as a unified diff, to be read; empty if there is none.
+        patch: the same in the file's own bytes, for `patch -p1` and `git apply`.
         skipped: why the file was left alone, or empty.
         written: whether it was written.
     """
@@ -63,6 +70,7 @@ class Migrated:
     path: str
     changes: tuple[Change, ...] = ()
     diff: str = ""
+    patch: bytes = b""
     skipped: str = ""
     written: bool = False
 
@@ -137,7 +145,10 @@ def _migrate_file(path: Path, *, write: bool) -> Migrated:
             replace_file(path, new)
     except (HeadsmithError, UnicodeError) as error:
         return Migrated(str(path), skipped=str(error))
-    return Migrated(str(path), tuple(changes), _diff(str(path), data, new), written=write)
+    patch = unified_patch(path, data, new)
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    diff = patch.decode(encoding, errors="replace")
+    return Migrated(str(path), tuple(changes), diff, patch, written=write)
 
 
 def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
@@ -169,8 +180,11 @@ def rewrite(source: bytes) -> tuple[bytes, list[Change]]:
     from headsmith.compat.rewriting import ImportRewriter
 
     try:
-        new = libcst.parse_module(source).visit(ImportRewriter()).bytes
-        same = _same_but_imports(tree, parse_source(new))
+        new = libcst.parse_module(source + _END).visit(ImportRewriter()).bytes
+        whole = new.endswith(_END)
+        new = new.removesuffix(_END)
+        same = whole and _same_around(tree, source, new)
+        same = same and _same_but_imports(tree, parse_source(new))
     except libcst.ParserSyntaxError as error:
         raise DataError(f"line {error.raw_line}: {error.message}") from error
     except RecursionError as error:
@@ -200,6 +214,26 @@ def _targets(statement: ast.ImportFrom) -> list[tuple[int, ast.alias, str]]:
 
 def _moving(tree: ast.Module) -> bool:
     return any(_targets(statement) for statement in _imports(tree))
+
+
+def _same_around(tree: ast.Module, old: bytes, new: bytes) -> bool:
+    """Whether all lines without a moving import are there as before, byte for byte."""
+    lines = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)", old)
+    moving = [s for s in _imports(tree) if _targets(s)]
+    ends = [0, *(s.end_lineno or s.lineno for s in moving)]
+    starts = [*(s.lineno - 1 for s in moving), len(lines)]
+    first, *between, last = (
+        b"".join(lines[end:start]) for end, start in zip(ends, starts, strict=True)
+    )
+    if not (new.startswith(first) and new.endswith(last)):
+        return False
+    place = len(first)
+    for part in between:
+        place = new.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return place <= len(new) - len(last)
 
 
 def _same_but_imports(before: ast.Module, after: ast.Module) -> bool:
@@ -233,16 +267,3 @@ def _without_imports(tree: ast.Module) -> tuple[str, list[str]]:
 
     plain = Plain().visit(ast.parse(ast.unparse(tree)))
     return ast.dump(plain), sorted(bound)
-
-
-def _diff(path: str, old: bytes, new: bytes) -> str:
-    import io
-    import tokenize
-
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(old).readline)
-    before, after = (
-        data.decode(encoding, errors="replace").splitlines(keepends=True) for data in (old, new)
-    )
-    name = Path(path).as_posix().lstrip("/")
-    lines = difflib.unified_diff(before, after, fromfile=f"a/{name}", tofile=f"b/{name}")
-    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

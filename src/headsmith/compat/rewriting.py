@@ -7,6 +7,7 @@ mixes, the names that stay keep the statement; those that go take their comments
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile, pairwise
 
 import libcst as cst
 
@@ -54,10 +55,11 @@ class ImportRewriter(cst.CSTTransformer):
         if len(original_node.body) > 1 or len(updated_node.body) == 1:
             return updated_node
         first, *rest = updated_node.body
+        end = cst.TrailingWhitespace(newline=updated_node.trailing_whitespace.newline)
         return cst.FlattenSentinel(
             [
                 updated_node.with_changes(body=[first]),
-                *(cst.SimpleStatementLine(body=[part]) for part in rest),
+                *(cst.SimpleStatementLine(body=[part], trailing_whitespace=end) for part in rest),
             ]
         )
 
@@ -95,7 +97,7 @@ def _part(
     chosen = [names[i] for i in places]
     made = statement.with_changes(module=_module(home), semicolon=cst.MaybeSentinel.DEFAULT)
     if not keep:
-        simple = _on_one_line(home, chosen, statement)
+        simple = _on_one_line(home, statement, names, places)
         if simple is not None:
             return simple
     last = names[-1]
@@ -117,20 +119,72 @@ def _part(
                 closing = closing.with_changes(
                     whitespace_before=_with_comment(closing.whitespace_before, follows)
                 )
+    for at, (place, following) in enumerate(pairwise(places)):
+        comma = names[place].comma
+        if following != place + 1 and isinstance(comma, cst.Comma):
+            space = _leading_to(comma.whitespace_after, _before(names, statement.lpar, following))
+            chosen[at] = chosen[at].with_changes(comma=comma.with_changes(whitespace_after=space))
     opening = statement.lpar
-    if not keep and opening is not None:
-        opening = opening.with_changes(whitespace_after=_bare(opening.whitespace_after))
+    if opening is not None and (places[0] or not keep):
+        space = opening.whitespace_after if keep else _bare(opening.whitespace_after)
+        space = _leading_to(space, _without_first_blanks(_before(names, opening, places[0])))
+        opening = opening.with_changes(whitespace_after=space)
     return made.with_changes(names=chosen, lpar=opening, rpar=closing)
 
 
+def _before(
+    names: Sequence[cst.ImportAlias], opening: cst.LeftParen | None, place: int
+) -> cst.BaseParenthesizableWhitespace | None:
+    """What stands before a name, the comments above it included."""
+    if place:
+        return _after(names[place - 1])
+    return opening.whitespace_after if opening is not None else None
+
+
+def _empty_lines(space: cst.BaseParenthesizableWhitespace | None) -> Sequence[cst.EmptyLine]:
+    return space.empty_lines if isinstance(space, cst.ParenthesizedWhitespace) else ()
+
+
+def _leading_to(
+    space: cst.BaseParenthesizableWhitespace, before: cst.BaseParenthesizableWhitespace | None
+) -> cst.BaseParenthesizableWhitespace:
+    """`space`, with the lines above a name as `before` has them and not its own."""
+    if isinstance(space, cst.ParenthesizedWhitespace):
+        return space.with_changes(empty_lines=_empty_lines(before))
+    if before is None or not _above(before):
+        return space
+    return before.with_changes(first_line=cst.TrailingWhitespace())
+
+
+def _above(space: cst.BaseParenthesizableWhitespace | None) -> bool:
+    """Whether there are comments above the name that comes next."""
+    return any(line.comment is not None for line in _empty_lines(space))
+
+
+def _without_first_blanks(
+    space: cst.BaseParenthesizableWhitespace | None,
+) -> cst.BaseParenthesizableWhitespace | None:
+    if not isinstance(space, cst.ParenthesizedWhitespace):
+        return space
+    return space.with_changes(
+        empty_lines=list(dropwhile(lambda line: line.comment is None, space.empty_lines))
+    )
+
+
 def _on_one_line(
-    home: str, chosen: Sequence[cst.ImportAlias], statement: cst.ImportFrom
+    home: str, statement: cst.ImportFrom, names: Sequence[cst.ImportAlias], places: Sequence[int]
 ) -> cst.ImportFrom | None:
     """The names on one line without brackets, or None: they carry comments, or are too many."""
-    end = statement.rpar.whitespace_before if statement.rpar is not None else None
-    if any(_comment(_after(alias)) for alias in chosen) or _comment(end):
+    opening, closing = statement.lpar, statement.rpar
+    if any(_comment(_after(names[i])) or _above(_before(names, opening, i)) for i in places):
         return None
-    plain = [alias.with_changes(comma=cst.MaybeSentinel.DEFAULT) for alias in chosen]
+    if places[-1] == len(names) - 1:
+        end = closing.whitespace_before if closing is not None else None
+        if _above(_after(names[-1])) or _comment(end) or _above(end):
+            return None
+    plain = [
+        alias.with_changes(comma=cst.MaybeSentinel.DEFAULT) for alias in (names[i] for i in places)
+    ]
     made = cst.ImportFrom(module=_module(home), names=plain)
     return made if len(cst.Module([]).code_for_node(made)) <= _WIDTH else None
 
@@ -140,23 +194,20 @@ def _after(alias: cst.ImportAlias) -> cst.BaseParenthesizableWhitespace | None:
 
 
 def _comment(space: cst.BaseParenthesizableWhitespace | None) -> cst.Comment | None:
-    if not isinstance(space, cst.ParenthesizedWhitespace):
-        return None
-    if space.first_line.comment is not None:
-        return space.first_line.comment
-    return next((line.comment for line in space.empty_lines if line.comment is not None), None)
+    """The comment behind a name, on its line."""
+    return space.first_line.comment if isinstance(space, cst.ParenthesizedWhitespace) else None
 
 
 def _with_comment(
     space: cst.BaseParenthesizableWhitespace,
     follows: cst.BaseParenthesizableWhitespace | None,
 ) -> cst.BaseParenthesizableWhitespace:
-    """`space`, with the comments of `follows` and not its own."""
+    """`space`, with the comment that `follows` begins with and none of its own."""
     if not isinstance(follows, cst.ParenthesizedWhitespace):
         return _bare(space)
     if not isinstance(space, cst.ParenthesizedWhitespace):
-        return space if _comment(follows) is None else follows
-    return space.with_changes(first_line=follows.first_line, empty_lines=follows.empty_lines)
+        return space if _comment(follows) is None else follows.with_changes(empty_lines=[])
+    return space.with_changes(first_line=follows.first_line, empty_lines=[])
 
 
 def _bare(space: cst.BaseParenthesizableWhitespace) -> cst.BaseParenthesizableWhitespace:

@@ -343,3 +343,31 @@ def test_an_empty_buffer_holds_no_garbage() -> None:
     self.register_buffer("c", None if x else y, persistent=False)
     """
     assert _found(source) == [(4, "buffer")]
+
+
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        ("from transformers import TransfoXLLMHeadModel", "copy its code"),
+        ("import transformers as tr\ntr.TransfoXLTokenizer", "copy its code"),
+        ("from transformers.models.transfo_xl.modeling_transfo_xl import X", "copy its code"),
+        ("from transformers import MMBTConfig", "copy its code"),
+        ("from transformers.models.mmbt import MMBTModel", "copy its code"),
+        ("from transformers.file_utils import cached_path", "cached_file"),
+        ("from transformers import MT5Tokenizer", "T5Tokenizer"),
+        ("from transformers.models.mt5 import MT5TokenizerFast", "T5Tokenizer"),
+        ("from transformers.convert_graph_to_onnx import convert", "headsmith export"),
+        ("import transformers.convert_graph_to_onnx", "headsmith export"),
+        ("from transformers import LineByLineTextDataset", "load_dataset"),
+        ("from transformers.data.datasets.language_modeling import TextDataset", "load_dataset"),
+    ],
+)
+def test_names_that_went_without_a_successor(source: str, cure: str) -> None:
+    (found,) = examine_source(source + "\n")
+    assert found.kind == "name"
+    assert cure in found.remedy
+
+
+def test_names_beside_those_that_went() -> None:
+    kept = "from transformers import MT5Model, T5Tokenizer\nfrom transformers.models import mt5\n"
+    assert examine_source(kept) == []

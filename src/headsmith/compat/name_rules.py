@@ -63,6 +63,34 @@ _OF_3 = re.compile(
     rf"({_MODELS_OF_3.replace(' ', '|')})(?:_fast)?)"
 )
 
+_LAST_4 = "copy its code from Transformers 4, or stay there: 5 has nothing like it"
+_GONE: tuple[tuple[str, str, str], ...] = (
+    (
+        "transformers",
+        r"(?:TransfoXL|AdaptiveEmbedding|MMBT|ModalEmbeddings|load_tf_weights_in_transfo_xl)\w*",
+        _LAST_4,
+    ),
+    (r"transformers\.models\.(?:deprecated\.)?(?:transfo_xl|mmbt)(?:\.\w+)?", r"\w*", _LAST_4),
+    (
+        r"transformers(?:\.utils|\.file_utils|\.utils\.hub)?",
+        "cached_path",
+        "transformers.utils.cached_file or huggingface_hub.hf_hub_download; for any URL, requests",
+    ),
+    (
+        r"transformers(?:\.models\.mt5)?",
+        "MT5Tokenizer(?:Fast)?",
+        "T5Tokenizer, of which it was another name",
+    ),
+    (r"transformers\.convert_graph_to_onnx", r"\w*", "headsmith export, or optimum"),
+    (
+        r"transformers(?:\.data\.datasets(?:\.language_modeling)?)?",
+        "(?:TextDataset|TextDatasetForNextSentencePrediction"
+        "|LineByLine(?:TextDataset|WithRefDataset|WithSOPTextDataset))",
+        'datasets.load_dataset("text", …), and map(…) with the tokenizer',
+    ),
+)
+"""Patterns of modules and of names in them (none for the module itself), and what to do."""
+
 _HELPERS = "headsmith.compat.model_helpers"
 _EXACT = {
     "_expand_mask": f"{_HELPERS}:expand_mask",
@@ -174,6 +202,9 @@ def gone_by_rule(module: str, name: str = "") -> str:
     of_models = module == "transformers" or module.startswith("transformers.models.")
     if (of_models and _OTHER_CLASS.fullmatch(name)) or _OTHER_MODULE.fullmatch(module):
         return _NO_OTHERS
+    for modules, names, remedy in _GONE:
+        if re.fullmatch(modules, module) and re.fullmatch(names, name):
+            return remedy
     found = _OF_3.fullmatch(module)
     if found is None:
         return ""

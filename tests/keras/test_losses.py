@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from headsmith.keras import losses
+from headsmith.keras.linear_losses import linear_cross_entropy
 from headsmith.spec import reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected")
@@ -275,3 +276,88 @@ def test_the_legacy_form_does_not_compile_off_tensorflow(engine, problem):
 def test_errors(engine, problem, call, message):
     with pytest.raises(ValueError, match=message):
         call(*problem)
+
+
+SMOOTHED = {
+    "masked": lambda x, y, s: losses.masked_language_modeling_loss(x, y, label_smoothing=s),
+    "none": lambda x, y, s: losses.token_classification_loss(
+        x, y, label_smoothing=s, reduction="none"
+    ),
+    "causal": lambda x, y, s: losses.causal_language_modeling_loss(x, y, label_smoothing=s),
+    "choice": lambda x, y, s: losses.multiple_choice_loss(x[0], y[0], label_smoothing=s),
+    "sequence": lambda x, y, s: losses.sequence_classification_loss(x[0], y[0], label_smoothing=s),
+    "answer": lambda x, y, s: losses.question_answering_loss(
+        x[0], x[0], y[0], y[0], label_smoothing=s
+    ),
+    "hidden": lambda x, y, s: linear_cross_entropy(x, x[0], y, label_smoothing=s),
+}
+
+
+@pytest.mark.parametrize("call", SMOOTHED.values(), ids=SMOOTHED)
+@pytest.mark.parametrize("smoothing", [2, -0.1, float("nan")])
+def test_smoothing_is_a_share(engine, problem, call, smoothing):
+    logits, labels = problem
+    with pytest.raises(ValueError, match=f"from 0 to 1. Received: {smoothing}"):
+        call(logits, np.minimum(labels, 4), smoothing)
+
+
+LABELLED = {name: call for name, call in SMOOTHED.items() if name != "answer"}
+
+
+@pytest.mark.parametrize("call", LABELLED.values(), ids=LABELLED)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.int64(2**32 + 1),
+        np.uint32(2**32 - 1),
+        np.uint64(2**64 - 100),
+        np.float32(1.7),
+        np.float64(2.0**32 + 1),
+        np.float32(2.0**31),
+        np.float32("nan"),
+        np.float64("-inf"),
+    ],
+)
+def test_labels_are_not_made_to_fit(engine, problem, call, bad):
+    logits, _ = problem
+    labels = np.array([[0, 1, 2, 3, 4]] * 3).astype(bad.dtype)
+    assert np.isfinite(engine.array(call(logits, labels, 0.0))).all()
+    labels[0, 2] = bad
+    with pytest.raises(ValueError, match=r"Expected whole numbers .*Received: .* one of 1 "):
+        call(logits, labels, 0.0)
+
+
+def test_float_tensors_of_labels(engine, problem):
+    logits, labels = problem
+    wanted = engine.array(TOKENS[0](logits, labels))
+    for dtype in ("float32", "int8"):
+        tensor = engine.tensor(labels, dtype=dtype)
+        np.testing.assert_allclose(engine.array(TOKENS[0](logits, tensor)), wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"Received: 1\.5, one of 15 "):
+        TOKENS[0](logits, engine.tensor(np.full((3, 5), 1.5), dtype="float32"))
+
+
+def test_huge_positions_are_outside_the_window(engine, problem):
+    logits = problem[0][0]
+    wanted = losses.question_answering_loss(logits, logits, [1, -100, 2, 3, 0], [1, 1, 1, 1, -100])
+    for huge in (2**32 + 1, 2**63 - 1, -(2**32) + 1):
+        start, end = np.array([1, huge, 2, 3, 0]), np.array([1, 1, 1, 1, huge])
+        for dtype in ("int64", "float64"):
+            found = losses.question_answering_loss(
+                logits, logits, start.astype(dtype), end.astype(dtype)
+            )
+            np.testing.assert_allclose(engine.array(found), engine.array(wanted), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"Received: 1\.5, one of 1 "):
+        losses.question_answering_loss(logits, logits, np.array([1.5, 0, 0, 0, 0]), [0] * 5)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_loss_class_refuses_labels_it_would_cut(engine, problem, shift):
+    loss = losses.CausalLanguageModelingLoss(shift=shift)
+    logits, labels = problem[0], np.array([[0, 1, 2, 3, 4]] * 3)
+    float(loss(labels.astype("float32"), logits))
+    for bad in (1.7, 2**32 + 1):
+        wrong = labels.astype("float64" if bad == 1.7 else "int64")
+        wrong[0, 2] = bad
+        with pytest.raises(ValueError, match="Expected whole numbers"):
+            loss(wrong, logits)

@@ -53,11 +53,18 @@ def read_shape(tensor: Any) -> tuple[int | None, ...]:
     return tuple(tensor.shape)
 
 
-def as_integers(labels: Any) -> Any:
+def as_integers(labels: Any, *, strict: bool = True) -> Any:
     """Make int32 of labels: a NumPy array where their values can be read, else a tensor.
 
     Looking after labels takes a dozen steps, each of them slow in eager mode on a framework.
     Keras hands labels over as float32.
+
+    Args:
+        labels: Numbers that are whole, of any dtype.
+        strict: Whether numbers beyond int32 are refused; else they become -100.
+
+    Raises:
+        ValueError: A number that is not whole, or beyond int32, where values can be read.
 
     Example:
         >>> as_integers([1.0, -100.0]).tolist()
@@ -68,7 +75,23 @@ def as_integers(labels: Any) -> Any:
         if not may_read_values(labels):
             return ops.cast(labels, "int32")
         labels = values(labels)
-    return labels.astype("int32", copy=False)
+    if np.can_cast(labels.dtype, "int32"):
+        return labels.astype("int32", copy=False)
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype("int32")
+    changed = whole != labels
+    if not changed.any():
+        return whole
+    if not strict:
+        beyond = (labels >= 2**31) | (labels < -(2**31))
+        whole, changed = np.where(beyond, IGNORED, whole).astype("int32"), changed & ~beyond
+    wrong = labels[changed]
+    if wrong.size:
+        raise ValueError(
+            f"Expected whole numbers from {-(2**31)} to {2**31 - 1} as labels. "
+            f"Received: {wrong.flat[0]}, one of {wrong.size} others."
+        )
+    return whole
 
 
 def library_of(labels: Any) -> Any:
@@ -103,7 +126,7 @@ class _Checked(NamedTuple):
 
 def _check(logits: Any, labels: Any, ignore_index: int | None, strict: bool = True) -> _Checked:
     logits = ops.convert_to_tensor(logits)
-    labels = as_integers(labels)
+    labels = as_integers(labels, strict=strict)
     xp = library_of(labels)
     shape, given = read_shape(logits), read_shape(labels)
     if len(given) == len(shape) and given[-1] == 1:

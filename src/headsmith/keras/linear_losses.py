@@ -31,7 +31,7 @@ from headsmith.keras.label_losses import (
 )
 from headsmith.keras.loss_functions import shift_left
 from headsmith.spec.chunks import check_chunk_size
-from headsmith.spec.losses import Reduction, check_reduction
+from headsmith.spec.losses import Reduction, check_label_smoothing, check_reduction
 
 __all__ = [
     "causal_language_modeling_loss_from_hidden",
@@ -88,6 +88,7 @@ def linear_cross_entropy(
         '1.3863'
     """
     check_reduction(reduction, num_items_in_batch)
+    check_label_smoothing(label_smoothing)
     hidden = ops.convert_to_tensor(hidden_states)
     weight = ops.cast(ops.convert_to_tensor(weight), hidden.dtype)
     bias = None if bias is None else ops.cast(ops.convert_to_tensor(bias), hidden.dtype)

@@ -20,6 +20,7 @@ from headsmith.keras.loss_functions import (
     cell_losses,
     shift_left,
 )
+from headsmith.spec.losses import check_label_smoothing
 from headsmith.spec.masks import FILL
 
 __all__ = [
@@ -45,10 +46,7 @@ class _Loss(keras.losses.Loss):  # type: ignore[misc]
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(
-                f"Expected `label_smoothing` to be from 0 to 1. Received: {label_smoothing}."
-            )
+        check_label_smoothing(label_smoothing)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
@@ -217,12 +215,10 @@ class CausalLanguageModelingLoss(_TokenLoss):
             Scalar, or (batch, seq) without a reduction.
         """
         if self.shift:
-            y_true = ops.convert_to_tensor(y_true)
+            y_true = ops.convert_to_tensor(y_true, dtype=self.dtype)
             mask = get_keras_mask(y_pred)
             if mask is not None:
-                y_true = ops.where(
-                    ops.cast(mask, "bool"), ops.cast(y_true, "int32"), self.ignore_index
-                )
+                y_true = ops.where(ops.cast(mask, "bool"), y_true, float(self.ignore_index))
             y_true = shift_left(y_true, self.ignore_index)
             if sample_weight is not None:
                 sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)

@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from headsmith.keras.label_losses import (
@@ -37,7 +38,7 @@ from headsmith.keras.label_losses import (
     read_shape,
     summed_label_losses,
 )
-from headsmith.spec.losses import ProblemType, Reduction, check_reduction
+from headsmith.spec.losses import ProblemType, Reduction, check_label_smoothing, check_reduction
 
 __all__ = [
     "ProblemType",
@@ -95,6 +96,7 @@ def _cross_entropy(
     strict: bool = True,
 ) -> Any:
     check_reduction(reduction, num_items_in_batch)
+    check_label_smoothing(label_smoothing)
     if reduction == "none":
         losses, _ = label_losses(
             logits,
@@ -465,7 +467,9 @@ def sequence_classification_loss(
         2.0
     """
     check_reduction(reduction, num_items_in_batch)
-    logits, labels = ops.convert_to_tensor(logits), ops.convert_to_tensor(labels)
+    logits = ops.convert_to_tensor(logits)
+    if not isinstance(labels, np.ndarray):  # JAX would cut int64 short
+        labels = ops.convert_to_tensor(labels)
     problem_type = problem_type or problem_type_of(logits, labels)
     if problem_type == "single_label_classification":
         return _cross_entropy(

@@ -211,9 +211,11 @@ def test_a_reader_that_goes_away_ends_quietly(arguments: str) -> None:
         ("nowhere.py 2>&-", 3, ""),
     ],
 )
-def test_nowhere_to_write(redirection: str, code: int, told: str) -> None:
+def test_nowhere_to_write(tmp_path: Path, redirection: str, code: int, told: str) -> None:
+    source = tmp_path / "old.py"  # a diff of it is printed as bytes
+    source.write_text("from transformers import prune_layer\n", encoding="utf-8")
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m headsmith.cli migrate {__file__} {redirection}"],
+        ["bash", "-c", f"{sys.executable} -m headsmith.cli migrate {source} {redirection}"],
         capture_output=True,
         text=True,
         timeout=120,

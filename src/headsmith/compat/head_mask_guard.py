@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from headsmith.compat.model import is_native
+from headsmith.compat.native import is_native
 
-__all__ = ["HeadMaskGuard", "check", "guard_compiled"]
+__all__ = ["HeadMaskGuard", "check", "guard_compiled", "is_capturing"]
 
 
 class HeadMaskGuard:
@@ -31,7 +31,7 @@ class HeadMaskGuard:
     def __get__(self, model: Any, cls: type) -> Any:
         if model is not None:
             return MethodType(_guarded, model)
-        return _guarded if _is_capturing() else nn.Module.__call__
+        return _guarded if is_capturing() else nn.Module.__call__
 
 
 def _guarded(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,8 @@ def _guarded(model: Any, *args: Any, **kwargs: Any) -> Any:
     return nn.Module.__call__(model, *args, **kwargs)
 
 
-def _is_capturing() -> bool:
+def is_capturing() -> bool:
+    """Whether `torch.compile` is capturing a graph."""
     guards: Any = sys.modules.get("torch._guards")
     return guards is not None and guards.CompileContext.current_compile_id() is not None
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from headsmith.compat.config_defaults import fill_defaults, its_own_text, without_defaults
 from headsmith.compat.loading import building, kept_while_initialising, on_cpu, place_missing
+from headsmith.compat.native import is_native, is_of_a_model_file
+from headsmith.compat.renamed_weights import complete, refuse_unread
 from headsmith.compat.tying import (
     declared_for_saving,
     settle_missing,
@@ -20,14 +22,9 @@ from headsmith.compat.tying import (
     tie_encoder_to_decoder,
 )
 
-__all__ = ["LegacyModel", "is_native", "of_a_model_class"]
+__all__ = ["LegacyModel", "of_a_model_class"]
 
 _REGISTERING = "_headsmith_registering"
-
-
-def is_native(cls: type) -> bool:
-    """Whether a class is Transformers' own."""
-    return cls.__module__ == "transformers" or cls.__module__.startswith("transformers.")
 
 
 class _TiedKeys:
@@ -152,6 +149,23 @@ class LegacyModel:
         """Build on the CPU, where buffers keep what `__init__` puts into them."""
         return on_cpu(super().get_init_context(*args, **kwargs))  # type: ignore[misc]
 
+    @classmethod
+    def _load_pretrained_model(
+        cls, model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any
+    ) -> Any:
+        complete(model, load_config.weight_mapping)
+        found = super()._load_pretrained_model(  # type: ignore[misc]
+            model, state_dict, checkpoint_files, load_config, *args
+        )
+        info = found[0] if isinstance(found, tuple) else found
+        refuse_unread(
+            model,
+            info.missing_keys,
+            info.unexpected_keys,
+            lambda: state_dict or _without_values(checkpoint_files),
+        )
+        return found
+
     def _move_missing_keys_from_meta_to_device(
         self: Any, missing_keys: set[str], device_map: Any, *_: Any, **__: Any
     ) -> None:
@@ -185,6 +199,12 @@ class LegacyModel:
             return super().save_pretrained(save_directory, *args, state_dict=state, **kwargs)  # type: ignore[misc]
 
 
+def _without_values(files: list[str]) -> dict[str, Any]:
+    from transformers.modeling_utils import load_state_dict
+
+    return {n: t for f in files for n, t in load_state_dict(f, map_location="meta").items()}
+
+
 def _nothing() -> None:
     """No output embeddings."""
 
@@ -213,9 +233,9 @@ def of_a_model_class(model: Any, name: str, behind: type) -> Callable[..., Any] 
     order = order[order.index(behind) + 1 :]
     for cls in order:
         if name in vars(cls):
-            generic = is_native(cls) and ".models." not in cls.__module__
+            generic = is_native(cls) and not is_of_a_model_file(cls)
             if not generic:
                 return vars(cls)[name]  # type: ignore[no-any-return]
-            built_on_native = any(is_native(c) and ".models." in c.__module__ for c in order)
+            built_on_native = any(is_of_a_model_file(c) for c in order)
             return vars(cls)[name] if built_on_native else None
     return None

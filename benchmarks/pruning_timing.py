@@ -103,8 +103,9 @@ def latency_accuracy(task: Any, table: Table) -> None:
         if not row.get("spearman"):
             plan = PrunePlan.from_json(_file(row["way"], row).read_text(encoding="utf-8"))
             repaired = carry_out(task.model(), plan, data, MatchEmbedding())
-            table.put(row | task.score(repaired.model))
-            print(f"  {row['way']}, {row['batch']}×{row['length']}: {row['spearman']}", flush=True)
+            saved = table.put(row | task.score(repaired.model))
+            told = f"{row['way']}, {row['batch']}×{row['length']}"
+            print(f"  {told}: {saved['spearman']}", flush=True)
 
 
 class _Search:

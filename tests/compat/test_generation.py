@@ -105,7 +105,8 @@ def test_a_beam_search_gives_hidden_states(write_module: Write) -> None:
 
     def telling(*args: Any, output_hidden_states: bool = False, **kwargs: Any) -> Any:
         out = forward(*args, **kwargs)
-        out.hidden_states = (states,) if output_hidden_states else None
+        if output_hidden_states:
+            out["hidden_states"] = (states,)
         return out
 
     model.forward = telling

@@ -71,6 +71,16 @@ class BaseClasses:
         for cls, name, value in list(methods_of(cache_utils)):
             self._add(cls, name, value)
 
+    def install_clip(self, module: ModuleType) -> None:
+        """Add what is absent; called when a module of CLIP or its kin has been imported."""
+        from headsmith.compat.clip_calls import blocks_of
+        from headsmith.compat.clip_models import inner_models_of
+
+        for block, call in list(blocks_of(module)):
+            self._add(block, "__call__", call)
+        for model, name, inner in list(inner_models_of(module)):
+            self._add(model, name, inner)
+
     def remove(self) -> None:
         """Take everything off again."""
         if self._legacy is not None:

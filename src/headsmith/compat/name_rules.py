@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
+    "CLIP_BLOCKS",
+    "CLIP_MODELS",
     "FAST_TOKENIZERS",
     "MODEL_FILE",
     "ONNX",
@@ -90,6 +92,28 @@ _GONE: tuple[tuple[str, str, str], ...] = (
     ),
 )
 """Patterns of modules and of names in them (none for the module itself), and what to do."""
+_BLOCKS = {
+    "altclip": "AltCLIP",
+    "clip": "CLIP",
+    "clipseg": "CLIPSeg",
+    "git": "GitVision",
+    "groupvit": "GroupViT",
+    "owlvit": "OwlViT",
+    "x_clip": "XCLIP",
+}
+CLIP_BLOCKS = {f"transformers.models.{m}.modeling_{m}": stem for m, stem in _BLOCKS.items()}
+"""The modules with blocks of CLIP's kind, and how the names of these begin."""
+
+_WITHIN = {
+    "altclip": "AltCLIP",
+    "chinese_clip": "ChineseCLIP",
+    "clip": "CLIP",
+    "clipseg": "CLIPSeg",
+    "siglip": "Siglip",
+    "x_clip": "XCLIP",
+}
+CLIP_MODELS = {f"transformers.models.{m}.modeling_{m}": stem for m, stem in _WITHIN.items()}
+"""The modules whose models of texts and images had another within, and how their names begin."""
 
 _HELPERS = "headsmith.compat.model_helpers"
 _EXACT = {

@@ -518,6 +518,18 @@ METHODS: tuple[Method, ...] = (
         "silently ignored",
         "headsmith.pruning.head_mask(model, mask)",
     ),
+    Method(
+        "causal_attention_mask given to blocks of CLIP and its kin",
+        "ok",
+        "silently ignored",
+        "restored; attention_mask + causal_attention_mask",
+    ),
+    Method(
+        "model.vision_model, model.text_model of CLIPVisionModel, CLIPTextModel and their kin",
+        "ok",
+        "gone",
+        "restored for old code; the model itself",
+    ),
 )
 """Methods and behaviours of model classes."""
 

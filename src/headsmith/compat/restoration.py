@@ -9,6 +9,7 @@ from types import TracebackType
 
 from headsmith.compat.classes import BaseClasses
 from headsmith.compat.modules import ModuleNames
+from headsmith.compat.name_rules import CLIP_BLOCKS, CLIP_MODELS
 from headsmith.errors import MissingExtraError
 
 __all__ = ["Restoration", "is_restored", "restore", "restored", "undo"]
@@ -30,6 +31,7 @@ class Restoration:
                 "transformers.cache_utils": self._classes.install_caches,
                 "transformers.configuration_utils": self._classes.install_configs,
                 "transformers.modeling_utils": self._classes.install,
+                **dict.fromkeys({**CLIP_BLOCKS, **CLIP_MODELS}, self._classes.install_clip),
             },
             took=self._classes.took,
         )

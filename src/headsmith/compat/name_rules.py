@@ -116,12 +116,17 @@ CLIP_MODELS = {f"transformers.models.{m}.modeling_{m}": stem for m, stem in _WIT
 """The modules whose models of texts and images had another within, and how their names begin."""
 
 _HELPERS = "headsmith.compat.model_helpers"
+_MASKS = "transformers.modeling_attn_mask_utils"
 _EXACT = {
     "_expand_mask": f"{_HELPERS}:expand_mask",
     "_make_causal_mask": f"{_HELPERS}:causal_mask",
     "_get_unpad_data": f"{_HELPERS}:get_unpad_data",
     "create_position_ids_from_input_ids": f"{_HELPERS}:create_position_ids_from_input_ids",
     "drop_path": f"{_HELPERS}:drop_path",
+    "_prepare_4d_causal_attention_mask": f"{_MASKS}:_prepare_4d_causal_attention_mask",
+    "_prepare_4d_causal_attention_mask_for_sdpa": (
+        f"{_MASKS}:_prepare_4d_causal_attention_mask_for_sdpa"
+    ),
 }
 _BOOLEAN = {
     "_expand_mask": f"{_HELPERS}:expand_boolean_mask",
@@ -162,6 +167,12 @@ RULES: tuple[Method, ...] = (
         "partly",
         "gone",
         f"`{_HELPERS}`",
+    ),
+    Method(
+        "`_prepare_4d_causal_attention_mask`, `_prepare_4d_causal_attention_mask_for_sdpa`",
+        "partly",
+        "gone",
+        f"`{_MASKS}`",
     ),
     Method("`…TokenizerFast` in `tokenization_…_fast`", "ok", "gone", "`transformers`"),
     Method(

@@ -406,10 +406,14 @@ def _of_single_models() -> Iterator[Name]:
     for part in ("Text", "Vision"):
         yield Name(clip, f"CLIP{part}Transformer", "ok", "gone", "", f"{clip}:CLIP{part}Model",
                    f"CLIP{part}Model, which has its layers now")  # fmt: skip
-    yield Name(
-        "transformers.models.distilbert.modeling_distilbert", "MultiHeadSelfAttention", "ok",
-        "gone", note="DistilBertSelfAttention, which takes other arguments",
-    )  # fmt: skip
+    yield from _rows("models.distilbert.modeling_distilbert", "MultiHeadSelfAttention", "ok",
+                     "gone", "headsmith.compat.distilbert_attention")  # fmt: skip
+    for model in ("deberta", "deberta_v2"):
+        yield from _rows(
+            f"models.{model}.modeling_{model}",
+            "DropoutContext StableDropout XDropout XSoftmax get_mask",
+            "gone", "gone", "transformers.models.sew_d.modeling_sew_d",
+        )  # fmt: skip
 
 
 def _of_beam_search() -> Iterator[Name]:

@@ -55,12 +55,12 @@ class Model(PreTrainedModel):
 """
 
 
-def _build(write_module: Write, places: str = "") -> Any:
+def _build(write_module: Write, places: str = "", source: str = SOURCE) -> Any:
     config = BertConfig(
         vocab_size=9, hidden_size=9, num_hidden_layers=1, num_attention_heads=1,
         pad_token_id=0, bos_token_id=1, eos_token_id=8,
     )  # fmt: skip
-    model = write_module(SOURCE.format(places=places)).Model(config).eval()
+    model = write_module(source.format(places=places)).Model(config).eval()
     with torch.no_grad():
         model.words.weight.copy_(torch.eye(9))
     return model
@@ -194,3 +194,34 @@ class Config(BertConfig):
     told = model.generate(torch.tensor([[4]]), do_sample=False, max_length=4)
     assert told.tolist() == [[4, 5, 6, 7]]
     assert handed_on(BertConfig()) == {}
+
+
+UPDATING = """
+    def _update_model_kwargs_for_generation(
+        self, outputs, model_kwargs, is_encoder_decoder=False, standardize_cache_format=False
+    ):
+        model_kwargs["past_key_values"] = self._extract_past_from_model_output(outputs)
+        if "attention_mask" in model_kwargs:
+            mask = model_kwargs["attention_mask"]
+            one = mask.new_ones((mask.shape[0], 1))
+            model_kwargs["attention_mask"] = torch.cat([mask, one], dim=-1)
+        if "position_ids" in model_kwargs:
+            places = model_kwargs["position_ids"]
+            model_kwargs["position_ids"] = torch.cat([places, places[..., -1:] + 1], dim=-1)
+        return model_kwargs
+"""
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_class_that_goes_on_in_its_own_way(write_module: Write, beams: int) -> None:
+    source = SOURCE.replace("return_dict=None, **kwargs", "return_dict=None, position_ids=None")
+    model = _build(write_module, source="import torch\n" + source + UPDATING)
+    ids = torch.tensor([[2, 3], [4, 5]])
+    made = model.generate(ids, max_length=4, num_beams=beams, do_sample=False)
+    assert made.tolist() == [[2, 3, 4, 5], [4, 5, 6, 7]]
+    assert [m.shape[1] for _, m in model.called] == [2, 3]
+    model.called.clear()
+    mask = torch.tensor([[0, 1], [1, 1]])
+    model.generate(ids, attention_mask=mask, max_length=4, do_sample=False)
+    assert [m[0].tolist() for _, m in model.called] == [[0, 1], [0, 1, 1]]

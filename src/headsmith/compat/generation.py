@@ -211,6 +211,9 @@ class LegacyGenerationMixin(GenerationMixin):
         return updated
 
 
+_UPDATE = LegacyGenerationMixin._update_model_kwargs_for_generation
+
+
 def _beam_output(
     model: Any, found: Any, kept: dict[str, Any], kwargs: dict[str, Any], *, scored: bool
 ) -> Any:
@@ -253,7 +256,10 @@ def _refuses_settings() -> bool:
 def _called_as_before(model: Any) -> Iterator[None]:
     """Put adapters before the methods of this one model that `generate` calls."""
     held = vars(model)
-    adapters = {"prepare_inputs_for_generation": _preparing(model)}
+    masks: list[Any] = []
+    adapters = {"prepare_inputs_for_generation": _preparing(model, masks)}
+    if type(model)._update_model_kwargs_for_generation is not _UPDATE:
+        adapters["_update_model_kwargs_for_generation"] = _updating(model, masks)
     if hasattr(model, "_reorder_cache"):
         adapters["_reorder_cache"] = _reordering(model)
     if getattr(type(model), _ENCODES, None) is not getattr(GenerationMixin, _ENCODES, None):
@@ -268,7 +274,7 @@ def _called_as_before(model: Any) -> Iterator[None]:
         held.update(before)
 
 
-def _preparing(model: Any) -> Any:
+def _preparing(model: Any, masks: list[Any]) -> Any:
     prepare = model.prepare_inputs_for_generation
     takes_places = _takes_places(model)
     takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
@@ -292,11 +298,26 @@ def _preparing(model: Any) -> Any:
             length = input_ids.shape[1]
             length += 0 if prompt is None else prompt.shape[1] - prompted[0]
             kwargs["attention_mask"] = input_ids.new_ones((input_ids.shape[0], length))
+            masks[:] = [kwargs["attention_mask"]]
         inputs: dict[str, Any] = prepare(input_ids, *args, **kwargs)
         for name in _RETURNED:
             if kwargs.get(name):
                 inputs.setdefault(name, kwargs[name])
         return inputs
+
+    return adapter
+
+
+def _updating(model: Any, masks: list[Any]) -> Any:
+    """A class's own way to go on after a token, which counts on masks and on no empty positions."""
+    update = model._update_model_kwargs_for_generation
+
+    @functools.wraps(update)
+    def adapter(outputs: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        told = {n: v for n, v in model_kwargs.items() if n != "position_ids" or v is not None}
+        if told.get("attention_mask", ...) is None and masks:
+            told["attention_mask"] = masks[0]
+        return update(outputs, told, *args, **kwargs)
 
     return adapter
 

@@ -61,7 +61,7 @@ def test_attention_of_distilbert(write_module: Write) -> None:
 
 
 def test_heads_of_distilbert_go_by_their_first_number(write_module: Write) -> None:
-    model = write_module(DISTIL).Model(DistilBertConfig(**CONFIG)).double().eval()
+    model = write_module(DISTIL).Model(DistilBertConfig(**CONFIG)).eval()
     kept = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
     expected = model(IDS, MASK, head_mask=kept)[0]
     model.prune_heads({0: [0]})

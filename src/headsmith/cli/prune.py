@@ -229,12 +229,13 @@ def command(
         "--min-heads": min_heads,
         "--min-neurons": min_neurons,
     }
-    for option in (name for name, given in searched.items() if given and plan_file is not None):
-        raise click.UsageError(f"--plan says what stays; {option} is for searching a plan.")
+    idle = [name for name, given in searched.items() if given]
+    if plan_file is not None and idle:
+        raise click.UsageError(f"--plan says what stays; {idle[0]} is for searching a plan.")
     if rounds > 1 and not budget.keys() & {"flops", "params", "max_bytes"}:
         raise click.UsageError(
             "--rounds leads to --flops, --params or --size in several steps. "
-            f"Received --rounds {rounds} with --{next(iter(budget), 'plan')}."
+            f"Received --rounds {rounds} with --{next(iter(budget))}."
         )
     if dry_run and rounds > 1:
         raise click.UsageError(

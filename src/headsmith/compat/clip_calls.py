@@ -101,30 +101,27 @@ def _is_as_it_was(cls: Any) -> bool:
     return isinstance(forward, FunctionType) and forward.__module__.startswith("transformers.")
 
 
-def _attention(
-    block: Any,
+def _arguments(
     hidden_states: Any,
     attention_mask: Any = None,
     causal_attention_mask: Any = None,
     output_attentions: bool | None = False,
-) -> Any:
-    with _eager([block] if output_attentions else []):
-        found = nn.Module.__call__(
-            block, hidden_states, attention_mask=_sum(attention_mask, causal_attention_mask)
-        )
-    return found[0], found[1] if output_attentions else None
+) -> tuple[Any, Any, bool | None]:
+    """What an attention or a layer was given: states, one mask of both, whether to give weights."""
+    return hidden_states, _sum(attention_mask, causal_attention_mask), output_attentions
 
 
-def _layer(
-    block: Any,
-    hidden_states: Any,
-    attention_mask: Any = None,
-    causal_attention_mask: Any = None,
-    output_attentions: bool | None = False,
-) -> Any:
-    mask = _sum(attention_mask, causal_attention_mask)
-    with _weights_of([block.self_attn] if output_attentions else []) as weights:
-        found = GradientCheckpointingLayer.__call__(block, hidden_states, mask)
+def _attention(block: Any, *args: Any, **kwargs: Any) -> Any:
+    states, mask, wanted = _arguments(*args, **kwargs)
+    with _eager([block] if wanted else []):
+        found = nn.Module.__call__(block, states, attention_mask=mask)
+    return found[0], found[1] if wanted else None
+
+
+def _layer(block: Any, *args: Any, **kwargs: Any) -> Any:
+    states, mask, wanted = _arguments(*args, **kwargs)
+    with _weights_of([block.self_attn] if wanted else []) as weights:
+        found = GradientCheckpointingLayer.__call__(block, states, mask)
     return (found[0] if isinstance(found, tuple) else found, *weights)
 
 

@@ -16,6 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from headsmith.compat.config_defaults import defaults_of
+from headsmith.compat.native import is_native
 
 __all__ = ["GENERATION", "answering", "handed_on", "needed_in"]
 
@@ -73,7 +74,7 @@ def answering(is_old: Callable[[str], bool]) -> Callable[[Any, str], Any]:
     def __getattr__(self: Any, name: str) -> Any:  # noqa: N807
         if name in GENERATION or name in defaults_of(None):
             asking = str(sys._getframe(1).f_globals.get("__name__", ""))
-            own = any(cls.__module__ == asking for cls in type(self).__mro__ if not _is_native(cls))
+            own = any(cls.__module__ == asking for cls in type(self).__mro__ if not is_native(cls))
             if own or is_old(asking):
                 return copy.copy({**GENERATION, **handed_on(self), **defaults_of(self)}[name])
         raise AttributeError(
@@ -106,14 +107,10 @@ def _declared(config_class: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cls in config_class.__mro__:
         init = vars(cls).get("__init__")
-        if _is_native(cls) or not isinstance(init, FunctionType):
+        if is_native(cls) or not isinstance(init, FunctionType):
             continue
         for name, parameter in inspect.signature(init).parameters.items():
             if name in GENERATION:
                 found.setdefault(name, parameter.default)
     plain = (inspect.Parameter.empty, None)
     return {n: v for n, v in found.items() if v not in plain and v != GENERATION[n]}
-
-
-def _is_native(cls: type) -> bool:
-    return cls.__module__ == "builtins" or cls.__module__.startswith("transformers.")

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
+from headsmith.compat.native import is_native
+
 __all__ = ["LegacyClasses", "is_legacy", "is_old_module", "mark_legacy"]
 
 _HELPERS = ("find_pruneable_heads_and_indices", "prune_conv1d_layer", "prune_layer")
@@ -102,9 +104,7 @@ def is_old_module(name: str) -> bool:
 def _is_custom_model(cls: type) -> bool:
     modeling = sys.modules.get("transformers.modeling_utils")
     base = getattr(modeling, "PreTrainedModel", None)
-    if base is None or not issubclass(cls, base):
-        return False
-    return cls.__module__ != "transformers" and not cls.__module__.startswith("transformers.")
+    return base is not None and issubclass(cls, base) and not is_native(cls)
 
 
 class LegacyClasses:
